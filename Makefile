@@ -1,0 +1,55 @@
+# One word per action. `make help` lists them.
+PYTHON ?= python3
+SERVE_ENV := .venv-serve
+DEV_ENV := .venv
+BIN := $(DEV_ENV)/bin
+PIP := -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint format types imports bench wheel clean
+
+help:  ## list the actions
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+serve: $(SERVE_ENV)/.ready  ## run the proxy on port 8765 (its state lies in .state/)
+	@exec $(SERVE_ENV)/bin/zooproxy serve
+
+test: $(DEV_ENV)/.ready  ## run every test, with coverage
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+lint: $(DEV_ENV)/.ready imports  ## style, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+imports: $(DEV_ENV)/.ready  ## the import contract alone
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEV_ENV)/.ready  ## put the code in shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(DEV_ENV)/.ready  ## check the types
+	$(BIN)/mypy
+
+bench: $(DEV_ENV)/.ready  ## measure; prints ratios
+	$(BIN)/python -m benchmarks
+
+wheel: $(DEV_ENV)/.ready  ## build dist/*.whl
+	rm -rf dist
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove environments, state and caches
+	rm -rf $(DEV_ENV) $(SERVE_ENV) .state dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The server's environment holds no torch, and lies apart from the developers': `make serve` and `make test` can be
+# started side by side in a fresh clone.
+$(SERVE_ENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE_ENV)
+	$(SERVE_ENV)/bin/python $(PIP) --editable '.[server]'
+	@touch $@
+
+$(DEV_ENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV_ENV)
+	$(DEV_ENV)/bin/python $(PIP) --editable '.[dev]'
+	@touch $@

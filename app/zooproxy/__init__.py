@@ -1,0 +1,30 @@
+"""zooproxy: a caching proxy between a cluster and the hosts that publish model weights.
+
+Importing this package costs nothing; what a training job needs is loaded when it is first touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zooproxy.client.checkpoint import load_checkpoint
+    from zooproxy.client.hooks import install
+    from zooproxy.client.loader import load
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "install", "load", "load_checkpoint"]
+
+_HOMES = {
+    "install": "zooproxy.client.hooks",
+    "load": "zooproxy.client.loader",
+    "load_checkpoint": "zooproxy.client.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)

@@ -1,0 +1,349 @@
+"""Everything that zooproxy itself can say no with.
+
+No error here knows a transport: ``serving.problems`` maps each class to an HTTP status, ``cli`` to an exit
+status. ``slug`` is the stable, public name of the problem; it ends its RFC 9457 ``type``. ``str(error)`` is fit
+for a client to read: it names what was wrong and the way out, and never holds a ``repr`` of untrusted data.
+
+::
+
+    ZooproxyError
+    ├── BadReference                  text that is no reference
+    │   ├── MalformedReference
+    │   └── UnknownScheme
+    ├── NotInCatalog                  a reference that leads nowhere
+    │   ├── UnknownZoo
+    │   ├── UnknownName
+    │   └── NameWithoutWeights
+    ├── SourceError                   a source that will not be asked
+    │   ├── UnsupportedSource
+    │   ├── HostNotAllowed
+    │   └── Offline
+    ├── FetchError                    a source that was asked and did not deliver
+    │   ├── UpstreamUnreachable
+    │   ├── UpstreamStatus
+    │   ├── UpstreamTruncated
+    │   ├── UpstreamOverlong
+    │   ├── UpstreamEncoded
+    │   └── RedirectRefused
+    ├── ProofError                    bytes that arrived and were not believed
+    │   ├── DigestMismatch
+    │   └── NotACheckpoint
+    ├── FormatError                   bytes that are held and cannot be served in this form
+    │   ├── MalformedCheckpoint
+    │   ├── LimitExceeded
+    │   ├── UnsupportedFormat
+    │   └── NothingSelected
+    ├── CacheError                    what is held, or is not
+    │   ├── BlobAbsent
+    │   ├── BlobCorrupt
+    │   ├── DatabaseTooNew
+    │   └── OutOfSpace
+    ├── SettingsError                 how the service or the client was set up
+    └── ClientError                   what only a client can meet
+        ├── ProxyNotConfigured
+        ├── ProxyUnreachable
+        ├── ProxyRefused
+        └── TransferCorrupt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Optional
+
+
+class ZooproxyError(Exception):
+    """The root. ``extras`` are the problem's own members (RFC 9457, section 3.2), JSON values only."""
+
+    slug: ClassVar[str] = "error"
+    title: ClassVar[str] = "zooproxy error"
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {}
+
+
+# -- references and names ---------------------------------------------------------------------------------
+
+
+class BadReference(ZooproxyError):
+    slug = "bad-reference"
+    title = "Not a reference"
+
+
+class MalformedReference(BadReference):
+    slug = "malformed-reference"
+    title = "Malformed reference"
+
+
+class UnknownScheme(BadReference):
+    slug = "unknown-scheme"
+    title = "Unknown scheme"
+
+
+class NotInCatalog(ZooproxyError):
+    slug = "unknown-name"
+    title = "Unknown name"
+
+    def __init__(self, message: str, *, suggestions: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.suggestions = tuple(suggestions)
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"suggestions": list(self.suggestions)}
+
+
+class UnknownZoo(NotInCatalog):
+    slug = "unknown-zoo"
+    title = "Unknown zoo"
+
+
+class UnknownName(NotInCatalog):
+    """A zoo has no such name; ``suggestions`` are references, nearest first."""
+
+
+class NameWithoutWeights(NotInCatalog):
+    """The zoo knows the name and never published weights for it."""
+
+    slug = "name-without-weights"
+    title = "Name without weights"
+
+
+# -- sources ----------------------------------------------------------------------------------------------
+
+
+class SourceError(ZooproxyError):
+    slug = "source"
+    title = "Source refused"
+
+
+class UnsupportedSource(SourceError):
+    slug = "unsupported-source"
+    title = "Source not supported"
+
+
+class HostNotAllowed(SourceError):
+    slug = "host-not-allowed"
+    title = "Host not allowed"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the host '{host}' is not among the hosts this proxy may fetch from; an operator can add it to ALLOW_HOSTS"
+        )
+        self.host = host
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"host": self.host}
+
+
+class Offline(SourceError):
+    slug = "offline"
+    title = "Offline"
+
+
+class FetchError(ZooproxyError):
+    """One candidate did not deliver. ``attempts`` tells of the candidates before it, in the order tried."""
+
+    slug = "upstream"
+    title = "Upstream failed"
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"url": self.url}
+
+
+class UpstreamUnreachable(FetchError):
+    slug = "upstream-unreachable"
+    title = "Upstream unreachable"
+
+
+class UpstreamStatus(FetchError):
+    slug = "upstream-status"
+    title = "Upstream answered with an error"
+
+    def __init__(self, message: str, *, url: str, status: int) -> None:
+        super().__init__(message, url=url)
+        self.status = status
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"url": self.url, "upstream_status": self.status}
+
+
+class UpstreamTruncated(FetchError):
+    """The body ended before its declared length (both in bytes)."""
+
+    slug = "upstream-truncated"
+    title = "Upstream body cut short"
+
+    def __init__(self, message: str, *, url: str, expected: Optional[int], received: int) -> None:
+        super().__init__(message, url=url)
+        self.expected = expected
+        self.received = received
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"url": self.url, "expected_bytes": self.expected, "received_bytes": self.received}
+
+
+class UpstreamOverlong(FetchError):
+    slug = "upstream-overlong"
+    title = "Upstream body too long"
+
+
+class UpstreamEncoded(FetchError):
+    slug = "upstream-encoded"
+    title = "Upstream body encoded"
+
+
+class RedirectRefused(FetchError):
+    slug = "redirect-refused"
+    title = "Redirect refused"
+
+
+# -- proof ------------------------------------------------------------------------------------------------
+
+
+class ProofError(ZooproxyError):
+    slug = "proof"
+    title = "Bytes not believed"
+
+
+class DigestMismatch(ProofError):
+    """``expected`` is a full sha256 or a hint (its first digits), ``actual`` the full sha256 of what arrived."""
+
+    slug = "digest-mismatch"
+    title = "Digest mismatch"
+
+    def __init__(self, message: str, *, expected: str, actual: str) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"expected_sha256": self.expected, "actual_sha256": self.actual}
+
+
+class NotACheckpoint(ProofError):
+    slug = "not-a-checkpoint"
+    title = "Not a checkpoint"
+
+
+# -- formats ----------------------------------------------------------------------------------------------
+
+
+class FormatError(ZooproxyError):
+    slug = "format"
+    title = "Checkpoint cannot be read"
+
+
+class MalformedCheckpoint(FormatError):
+    slug = "malformed-checkpoint"
+    title = "Malformed checkpoint"
+
+
+class LimitExceeded(FormatError):
+    """The file asks for more than any honest checkpoint does; the message names the limit and its value."""
+
+    slug = "limit-exceeded"
+    title = "Limit exceeded"
+
+
+class UnsupportedFormat(FormatError):
+    """Well formed as far as read, but this version cannot serve it in the form asked for; raw can be had."""
+
+    slug = "unsupported-format"
+    title = "Format not supported"
+
+
+class NothingSelected(FormatError):
+    """A prefix or a recipe that leaves no tensor."""
+
+    slug = "nothing-selected"
+    title = "Nothing selected"
+
+    def __init__(self, message: str, *, prefixes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.prefixes = tuple(prefixes)
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"prefixes": list(self.prefixes)}
+
+
+# -- cache ------------------------------------------------------------------------------------------------
+
+
+class CacheError(ZooproxyError):
+    slug = "cache"
+    title = "Cache failed"
+
+
+class BlobAbsent(CacheError):
+    slug = "blob-absent"
+    title = "Blob not held"
+
+
+class BlobCorrupt(CacheError):
+    slug = "blob-corrupt"
+    title = "Blob corrupt"
+
+
+class DatabaseTooNew(CacheError):
+    slug = "database-too-new"
+    title = "Database newer than this zooproxy"
+
+
+class OutOfSpace(CacheError):
+    slug = "out-of-space"
+    title = "Out of space"
+
+
+# -- set-up and clients -----------------------------------------------------------------------------------
+
+
+class SettingsError(ZooproxyError):
+    slug = "settings"
+    title = "Settings refused"
+
+
+class ClientError(ZooproxyError):
+    slug = "client"
+    title = "Client error"
+
+
+class ProxyNotConfigured(ClientError):
+    slug = "proxy-not-configured"
+    title = "No proxy configured"
+
+
+class ProxyUnreachable(ClientError):
+    slug = "proxy-unreachable"
+    title = "Proxy unreachable"
+
+
+class ProxyRefused(ClientError):
+    """The proxy's own verdict: ``problem`` is its problem slug, ``status`` the HTTP status, ``details`` its members."""
+
+    slug = "proxy-refused"
+    title = "Proxy refused"
+
+    def __init__(
+        self, message: str, *, problem: str, status: int, details: Optional[Mapping[str, object]] = None
+    ) -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.status = status
+        self.details = dict(details or {})
+
+
+class TransferCorrupt(ClientError):
+    slug = "transfer-corrupt"
+    title = "Transfer corrupt"

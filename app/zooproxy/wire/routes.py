@@ -1,0 +1,51 @@
+"""Paths, header names and media types of version 1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import quote, unquote
+
+DEFAULT_PORT: Final = 8765
+
+ZOOS: Final = "/v1/zoos"
+ZOO_MAP: Final = "/v1/zoos/{zoo}/map"
+ZOO_ALIASES: Final = "/v1/zoos/{zoo}/aliases"
+RESOLVE: Final = "/v1/resolve"
+CHECKPOINT: Final = "/v1/checkpoint"
+TENSORS: Final = "/v1/tensors"
+BLOB: Final = "/v1/blobs/{sha256}"
+HEALTH: Final = "/healthz"
+READY: Final = "/readyz"
+
+WARNING_HEADER: Final = "Zooproxy-Warning"
+STATE_HEADER: Final = "Zooproxy-State"
+
+OCTETS: Final = "application/octet-stream"
+PROBLEM: Final = "application/problem+json"
+
+RAW: Final = "raw"
+FULL: Final = "full"
+MODEL: Final = "model"
+VARIANTS: Final = (RAW, FULL, MODEL)
+
+SAFETENSORS: Final = "safetensors"
+PTH: Final = "pth"
+FORMATS: Final = (SAFETENSORS, PTH)
+
+
+def format_warnings(warnings: Sequence[str]) -> str:
+    """Warnings as one header value: percent-encoded in quotes, separated by a comma and a space.
+
+    Percent-encoding keeps the field within visible ASCII whatever a name holds; ``parse_warnings`` undoes it.
+    """
+    return ", ".join(f'"{quote(text, safe=_READABLE)}"' for text in warnings)
+
+
+def parse_warnings(value: str) -> list[str]:
+    """The warnings that ``format_warnings`` wrote; text that it cannot have written is left out."""
+    return [unquote(quoted) for quoted in re.findall(r'"([^"]*)"', value)]
+
+
+_READABLE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
