@@ -14,6 +14,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── UnknownZoo
     │   ├── UnknownName
     │   └── NameWithoutWeights
+    ├── UnreadablePackage             a published package that names cannot be read from
     ├── SourceError                   a source that will not be asked
     │   ├── UnsupportedSource
     │   ├── HostNotAllowed
@@ -22,7 +23,6 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── UpstreamUnreachable
     │   ├── UpstreamStatus
     │   ├── UpstreamTruncated
-    │   ├── UpstreamOverlong
     │   ├── UpstreamEncoded
     │   └── RedirectRefused
     ├── ProofError                    bytes that arrived and were not believed
@@ -53,10 +53,14 @@ from typing import ClassVar, Optional
 
 
 class ZooproxyError(Exception):
-    """The root. ``extras`` are the problem's own members (RFC 9457, section 3.2), JSON values only."""
+    """The root. ``extras`` are the problem's own members (RFC 9457, section 3.2), JSON values only.
+
+    ``attempts`` are the failures that led up to this one, in order, set by whoever tried more than once.
+    """
 
     slug: ClassVar[str] = "error"
     title: ClassVar[str] = "zooproxy error"
+    attempts: tuple[ZooproxyError, ...] = ()
 
     @property
     def extras(self) -> Mapping[str, object]:
@@ -110,6 +114,13 @@ class NameWithoutWeights(NotInCatalog):
     title = "Name without weights"
 
 
+class UnreadablePackage(ZooproxyError):
+    """A wheel, or an installed package, that does not hold what the catalog is made from."""
+
+    slug = "unreadable-package"
+    title = "Package cannot be read"
+
+
 # -- sources ----------------------------------------------------------------------------------------------
 
 
@@ -144,7 +155,7 @@ class Offline(SourceError):
 
 
 class FetchError(ZooproxyError):
-    """One candidate did not deliver. ``attempts`` tells of the candidates before it, in the order tried."""
+    """One candidate did not deliver."""
 
     slug = "upstream"
     title = "Upstream failed"
@@ -190,11 +201,6 @@ class UpstreamTruncated(FetchError):
     @property
     def extras(self) -> Mapping[str, object]:
         return {"url": self.url, "expected_bytes": self.expected, "received_bytes": self.received}
-
-
-class UpstreamOverlong(FetchError):
-    slug = "upstream-overlong"
-    title = "Upstream body too long"
 
 
 class UpstreamEncoded(FetchError):

@@ -25,6 +25,7 @@ file can describe a tree of any size (the "billion laughs").
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -119,8 +120,9 @@ def _encode_float(_: _Encoder, value: float, __: int) -> Any:
     return value if math.isfinite(value) else {"$float": str(value)}
 
 
-def _tagged(tag: str) -> Callable[[_Encoder, Any, int], Any]:
-    return lambda encoder, value, depth: {tag: encoder.each(value, depth)}
+def _unordered(tag: str) -> Callable[[_Encoder, Any, int], Any]:
+    """Members sorted by their JSON: Python's own order differs from process to process."""
+    return lambda encoder, value, depth: {tag: sorted(encoder.each(value, depth), key=json.dumps)}
 
 
 _ENCODERS: dict[type, Callable[[_Encoder, Any, int], Any]] = {
@@ -131,9 +133,9 @@ _ENCODERS: dict[type, Callable[[_Encoder, Any, int], Any]] = {
     bytes: lambda _, value, __: {"$bytes": base64.b64encode(value).decode()},
     bytearray: lambda _, value, __: {"$bytes": base64.b64encode(value).decode()},
     list: lambda encoder, value, depth: encoder.each(value, depth),
-    tuple: _tagged("$tuple"),
-    set: _tagged("$set"),
-    frozenset: _tagged("$frozenset"),
+    tuple: lambda encoder, value, depth: {"$tuple": encoder.each(value, depth)},
+    set: _unordered("$set"),
+    frozenset: _unordered("$frozenset"),
     dict: _Encoder.dictionary,
     OrderedDict: _Encoder.ordered,
     TensorRef: lambda _, value, __: {"$tensor": value.position},
@@ -146,8 +148,12 @@ def from_json(encoded: Any, tensor: Optional[Callable[[int], Any]] = None) -> An
 
     Raises:
         MalformedCheckpoint: JSON that ``to_json`` does not write.
+        LimitExceeded: it nests deeper than Python can follow.
     """
-    return _decode(encoded, tensor or TensorRef)
+    try:
+        return _decode(encoded, tensor or TensorRef)
+    except RecursionError as error:
+        raise LimitExceeded(f"the plain values nest deeper than {MAX_DEPTH} levels") from error
 
 
 def _decode(encoded: Any, tensor: Callable[[int], Any]) -> Any:
@@ -165,6 +171,12 @@ def _decode(encoded: Any, tensor: Callable[[int], Any]) -> Any:
         return decode(encoded, tensor)
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedCheckpoint(f"the plain values carry a malformed {tag}") from error
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"not of type {kind.__name__}")
+    return value
 
 
 def _decode_pairs(pairs: Any, tensor: Callable[[int], Any]) -> list[tuple[Any, Any]]:
@@ -188,9 +200,9 @@ _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[int], Any]], Any]] = {
     "$frozenset": lambda encoded, tensor: frozenset(_decode(item, tensor) for item in encoded["$frozenset"]),
     "$dict": lambda encoded, tensor: dict(_decode_pairs(encoded["$dict"], tensor)),
     "$odict": _decode_ordered,
-    "$tensor": lambda encoded, tensor: tensor(encoded["$tensor"]),
+    "$tensor": lambda encoded, tensor: tensor(_typed(encoded["$tensor"], int)),
     "$inert": lambda encoded, tensor: Inert(
-        encoded["$inert"],
+        _typed(encoded["$inert"], str),
         _decode(encoded["args"], tensor),
         _decode(encoded["state"], tensor),
         _decode(encoded["items"], tensor),

@@ -23,7 +23,7 @@ def slug_of(problem: Mapping[str, Any]) -> str:
 
 
 def problem_of(error: ZooproxyError, status: int) -> dict[str, Any]:
-    """The body of a problem; the error's ``extras`` never displace a standard member."""
+    """The body of a problem: the error's ``extras`` never displace a standard member, ``attempts`` failed before it."""
     body: dict[str, Any] = {
         "type": problem_type(error.slug),
         "title": error.title,
@@ -32,4 +32,10 @@ def problem_of(error: ZooproxyError, status: int) -> dict[str, Any]:
     }
     for name, value in error.extras.items():
         body.setdefault(name, value)
+    if error.attempts:
+        body["attempts"] = [_attempt_of(attempt) for attempt in error.attempts]
     return body
+
+
+def _attempt_of(error: ZooproxyError) -> dict[str, Any]:
+    return {"type": problem_type(error.slug), "detail": str(error), **error.extras}

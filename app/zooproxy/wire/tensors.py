@@ -153,7 +153,7 @@ def tensor_index_from_json(encoded: Mapping[str, Any]) -> TensorIndex:
             kind=encoded["kind"],
             byteorder=encoded["byteorder"],
             storages=tuple(_storage_from_json(row) for row in encoded["storages"]),
-            tensors=tuple(_tensor_from_json(row) for row in encoded["tensors"]),
+            tensors=tuple(_tensor_from_json(row, len(encoded["storages"])) for row in encoded["tensors"]),
             tree=plain.from_json(encoded["tree"]),
             dropped=tuple(encoded["dropped"]),
         )
@@ -163,8 +163,29 @@ def tensor_index_from_json(encoded: Mapping[str, Any]) -> TensorIndex:
 
 def _storage_from_json(row: Any) -> Storage:
     offset, size, crc32, sha256 = row
-    return Storage(offset, size, crc32, Sha256(sha256) if sha256 is not None else None)
+    return Storage(
+        _natural(offset),
+        _natural(size),
+        None if crc32 is None else _natural(crc32),
+        None if sha256 is None else Sha256(sha256),
+    )
 
 
-def _tensor_from_json(row: Mapping[str, Any]) -> Tensor:
-    return Tensor(row["name"], row["dtype"], row["storage"], row["offset"], tuple(row["shape"]), tuple(row["stride"]))
+def _tensor_from_json(row: Mapping[str, Any], storages: int) -> Tensor:
+    tensor = Tensor(
+        row["name"],
+        row["dtype"],
+        _natural(row["storage"]),
+        _natural(row["offset"]),
+        tuple(map(_natural, row["shape"])),
+        tuple(map(_natural, row["stride"])),
+    )
+    if tensor.storage >= storages or tensor.dtype not in DTYPE_SIZES or len(tensor.shape) != len(tensor.stride):
+        raise ValueError("a tensor that no storage holds")
+    return tensor
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("not a natural number")
+    return value

@@ -1,0 +1,167 @@
+"""The packaged data against what was published: the installed mmengine, and facts known about torchvision 0.28.0."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from zooproxy.names import sections
+from zooproxy.names.catalog import Catalog
+from zooproxy.names.hints import sha256_hint
+from zooproxy.names.reference import parse
+
+DATA = Path(sections.__file__).parent / "data"
+
+
+def mmengines(name: str) -> list[tuple[str, str | None]]:
+    """mmengine's own map in its order, found without importing mmengine."""
+    spec = importlib.util.find_spec("mmengine")
+    assert spec is not None
+    assert spec.origin is not None
+    members = json.loads((Path(spec.origin).parent / "hub" / name).read_text(encoding="utf-8"))
+    return list(members.items())
+
+
+@pytest.mark.parametrize("zoo", ["openmmlab", "mmcls"])
+def test_map_equals_mmengines_key_for_key_and_in_order(shipped: Catalog, zoo: str) -> None:
+    assert list(shipped.map(zoo).items()) == mmengines(f"{zoo}.json")
+
+
+def test_aliases_equal_mmengines_but_for_the_targets_that_lead_nowhere(shipped: Catalog) -> None:
+    known = shipped.map("openmmlab")
+    published = mmengines("deprecated.json")
+    aliases = shipped.aliases("openmmlab")
+
+    assert list(aliases) == [alias for alias, _ in published]
+    changed = {alias: aliases[alias] for alias, target in published if aliases[alias] != target}
+    assert changed == {
+        "resnet50_caffe_bgr": "detectron2/resnet50_caffe",
+        "resnet101_caffe_bgr": "detectron2/resnet101_caffe",
+    }
+    assert all(target not in known for alias, target in published if alias in changed)
+    assert all(target in known for target in aliases.values())
+
+
+def test_torchvision_map_begins_with_mmengines_legacy_map(shipped: Catalog) -> None:
+    legacy = mmengines("torchvision_0.12.json")
+
+    assert list(shipped.map("torchvision").items())[: len(legacy)] == legacy
+
+
+def test_torchvision_map_has_the_counts_of_0_28_0(shipped: Catalog) -> None:
+    urls = shipped.map("torchvision")
+    kinds = Counter(_kind(name) for name in list(urls)[55:])
+
+    assert len(urls) == 250
+    assert kinds == {"default": 80, "member": 115}
+    assert len([url for url in urls.values() if url is not None]) == 248
+    assert len({url for url in urls.values() if url is not None}) == 123
+    assert all(urls[name] for name in list(urls)[55:])
+
+
+def _kind(name: str) -> str:
+    return "default" if name.endswith(".default") else "member"
+
+
+def test_torchvision_map_orders_classes_by_builder_and_members_after_their_default(shipped: Catalog) -> None:
+    names = list(shipped.map("torchvision"))[55:]
+    classes = list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+    assert names[:2] == ["alexnet.default", "alexnet.imagenet1k_v1"]
+    assert names[-3:] == ["wide_resnet50_2.default", "wide_resnet50_2.imagenet1k_v1", "wide_resnet50_2.imagenet1k_v2"]
+    assert len(classes) == 80
+    assert all(names[names.index(f"{key}.default") - 1].partition(".")[0] != key for key in classes)
+    defaults = [name for name in names if name.endswith(".default")]
+    assert [names.index(name) for name in defaults] == sorted(names.index(name) for name in defaults)
+
+
+@pytest.mark.parametrize(
+    ("name", "file_name"),
+    [
+        ("resnet50.default", "resnet50-11ad3fa6.pth"),
+        ("resnet50.imagenet1k_v1", "resnet50-0676ba61.pth"),
+        ("resnet50.imagenet1k_v2", "resnet50-11ad3fa6.pth"),
+        ("resnet50", "resnet50-0676ba61.pth"),
+        ("shufflenet_v2_x1_5.default", "shufflenetv2_x1_5-3c479a10.pth"),
+        ("vgg16.imagenet1k_features", "vgg16_features-amdegroot-88682ab5.pth"),
+        ("efficientnet_b1.default", "efficientnet_b1-c27df63c.pth"),
+        ("vit_b_16.default", "vit_b_16-c867db91.pth"),
+    ],
+)
+def test_torchvision_map_has_the_published_files(shipped: Catalog, name: str, file_name: str) -> None:
+    assert shipped.resolve(parse(f"torchvision://{name}")).source.file_name == file_name
+
+
+def test_torchvision_defaults_that_are_not_the_first_version_are_twenty_six(shipped: Catalog) -> None:
+    urls = shipped.map("torchvision")
+    keys = [name.removesuffix(".default") for name in urls if name.endswith(".default")]
+
+    assert len([key for key in keys if urls[f"{key}.default"] != urls.get(f"{key}.imagenet1k_v1")]) == 26
+
+
+@pytest.mark.parametrize(
+    "name", ["retinanet_resnet50_fpn.default", "raft_large.default", "resnet50_quantizedweights.default"]
+)
+def test_torchvision_map_leaves_out_what_mmengine_leaves_out(shipped: Catalog, name: str) -> None:
+    assert name not in shipped.map("torchvision")
+
+
+def test_every_shipped_url_is_canonical_and_all_but_three_legacy_ones_carry_a_hint(shipped: Catalog) -> None:
+    hintless = []
+    for zoo in shipped.zoos():
+        for name, url in shipped.map(zoo.name).items():
+            if url is not None:
+                assert parse(url).canonical == url
+                if sha256_hint(url.rpartition("/")[2]) is None:
+                    hintless.append(f"{zoo.name}://{name}")
+    assert hintless == [
+        "openmmlab://mmedit/vgg16",
+        "openmmlab://mmedit/res34_en_nomixup",
+        "openmmlab://mmedit/mobilenet_v2",
+    ]
+
+
+def test_every_correction_fits_what_is_shipped() -> None:
+    corrections = sections.shipped_corrections()
+    shipped = {section.zoo: section for section in sections.shipped_sections()}
+    urls = {url for section in shipped.values() for url in section.models.values()}
+
+    assert len(corrections.hints) == 8
+    assert {override.url for override in corrections.hints} <= urls
+    assert all(override.reason and override.hint != sha256_hint(override.url) for override in corrections.hints)
+    for repair in corrections.aliases:
+        assert shipped[repair.zoo].aliases[repair.alias] == repair.published
+        assert repair.reason
+
+
+@pytest.mark.parametrize("zoo", sections.SHIPPED)
+def test_packaged_section_is_byte_for_byte_what_is_written_for_it(zoo: str) -> None:
+    text = (DATA / f"{zoo}.json").read_text(encoding="utf-8")
+
+    assert sections.section_to_json(sections.section_from_json(text)) == text
+
+
+def test_shipped_catalog_is_read_within_its_share_of_a_start() -> None:
+    started = time.process_time()
+    Catalog.shipped()
+
+    assert time.process_time() - started < 0.02
+
+
+def test_importing_names_reads_no_data_and_nothing_heavy() -> None:
+    program = (
+        "import sys; opened = []; "
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None); "
+        "import zooproxy.names.catalog; "
+        "assert not [path for path in opened if path.endswith('.json')]; "
+        "assert not {'torch', 'httpx2', 'sqlalchemy', 'pydantic', 'mmengine', 'asyncio'} & set(sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True)
