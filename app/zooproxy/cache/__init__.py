@@ -1,0 +1,1 @@
+"""What is held: blobs by their sha256, and the index that says which source each one came from."""

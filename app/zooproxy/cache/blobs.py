@@ -1,0 +1,132 @@
+"""The blob store contract: immutable bytes named by their sha256, verified while written, visible only when whole.
+
+Every backend and every fake passes ``tests/contracts/test_blob_store.py``. All errors are ``errors.CacheError`` or one
+of its kinds, and ``errors.DigestMismatch`` where the caller said what the bytes must be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobCorrupt
+
+BLOCK_BYTES = 1 << 20
+"""What ``HeldBlob.chunks`` holds in memory at once: large enough to hide a thread's hop, small for many readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBlob(ABC):
+    """A whole, published blob. ``size`` in bytes; ``path`` where it is a local file (for sendfile), else None."""
+
+    digest: Sha256
+    size: int
+    path: Path | None
+
+    @abstractmethod
+    def file(self) -> BinaryIO:
+        """A new, independent read handle at position 0; the caller closes it.
+
+        Raises:
+            BlobAbsent: the blob was removed since it was opened.
+        """
+
+    async def chunks(self, start: int, length: int) -> AsyncIterator[bytes]:
+        """The bytes ``[start, start + length)`` in blocks of at most ``BLOCK_BYTES``, read in worker threads.
+
+        Raises:
+            BlobCorrupt: the file ends before ``start + length``; what came before it has been yielded.
+            ValueError: the range does not lie within the blob.
+        """
+        if start < 0 or length < 0 or start + length > self.size:
+            raise ValueError(f"bytes {start} to {start + length} do not lie within a blob of {self.size} bytes")
+        # Opened here and not in a thread: a reader cancelled in between would leave the handle to nobody.
+        with self.file() as file:
+            await asyncio.to_thread(file.seek, start)
+            while length:
+                block = await asyncio.to_thread(file.read, min(length, BLOCK_BYTES))
+                if not block:
+                    raise BlobCorrupt(f"the blob {self.digest} ends {length} bytes early; it has to be fetched again")
+                length -= len(block)
+                yield block
+
+
+class StagedBlob(ABC):
+    """Bytes on their way in; nobody else can see them. Leaving the context without a commit discards them.
+
+    Calls take effect in the order they were made, also when the task that made them is cancelled. Any call that
+    fails discards the bytes: what a failed write or fsync left behind is never believed.
+    """
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes written so far."""
+
+    @abstractmethod
+    async def write(self, data: bytes | memoryview) -> None:
+        """Appends and hashes ``data`` in a worker thread.
+
+        Raises:
+            OutOfSpace: there is no room for it.
+        """
+
+    @abstractmethod
+    def digest(self) -> Sha256:
+        """The sha256 of all bytes so far."""
+
+    @abstractmethod
+    def file(self) -> BinaryIO:
+        """A read-only handle at position 0 over the bytes so far, to check their structure; the caller closes it."""
+
+    @abstractmethod
+    async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
+        """Makes the bytes durable, then visible under their sha256; a blob that is there already is kept.
+
+        Raises:
+            DigestMismatch: the bytes are not ``expected``; nothing was published.
+            OutOfSpace, CacheError: they could not be made durable; nothing was published.
+        """
+
+    @abstractmethod
+    async def discard(self) -> None:
+        """Drops the bytes; nothing after a commit or another discard."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.discard()
+
+
+class BlobStore(ABC):
+    """Where blobs are. Several processes may share one store."""
+
+    @abstractmethod
+    async def stage(self) -> StagedBlob:
+        """A new, empty, exclusively owned staging place."""
+
+    @abstractmethod
+    async def open(self, digest: Sha256) -> HeldBlob:
+        """The blob of that digest.
+
+        Raises:
+            BlobAbsent: there is none. Only absent is absent: a store that cannot be read is a ``CacheError``.
+            BlobCorrupt: what is there cannot be that blob (it is empty, or no file).
+        """
+
+    @abstractmethod
+    async def remove(self, digest: Sha256) -> bool:
+        """Removes the blob for good; whether there was one."""
+
+    @abstractmethod
+    async def sweep(self) -> int:
+        """Discards what dead processes left staged, never what a live one is writing; the number discarded."""

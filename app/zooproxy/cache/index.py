@@ -1,0 +1,109 @@
+"""Which source is held as which blob, and what has been read out of it: frozen values out, never rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from zooproxy.cache.database import Database
+from zooproxy.cache.tables import blobs, sources, tensor_indexes
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobCorrupt
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSource:
+    """A source whose bytes are held: ``size`` in bytes, ``filled_at`` in UTC."""
+
+    url: str
+    sha256: Sha256
+    size: int
+    filled_at: datetime
+
+
+class Index:
+    """The index over one database. A row is written after its blob is durable, and removed before the blob is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def held(self, url: str) -> HeldSource | None:
+        """What ``url`` was last filled with; None if it never was."""
+        query = (
+            select(sources.c.url, sources.c.sha256, blobs.c.size, sources.c.filled_at)
+            .join_from(sources, blobs)
+            .where(sources.c.url == url)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        return HeldSource(row.url, Sha256(row.sha256), row.size, _EPOCH + row.filled_at * _MICROSECOND)
+
+    async def publish(self, url: str, sha256: Sha256, size: int) -> HeldSource:
+        """The last step of a fill: blob and source appear in one transaction, or neither does.
+
+        Raises:
+            BlobCorrupt: that blob is known with another size, so one of the two is not what it says.
+        """
+        now = datetime.now(UTC)
+        filled_at = (now - _EPOCH) // _MICROSECOND
+        blob = insert(blobs).values(sha256=sha256, size=size, created_at=filled_at).on_conflict_do_nothing()
+        source = insert(sources).values(url=url, sha256=sha256, filled_at=filled_at)
+        source = source.on_conflict_do_update(
+            index_elements=[sources.c.url],
+            set_={"sha256": source.excluded.sha256, "filled_at": source.excluded.filled_at},
+        )
+        async with self._database.write() as connection:
+            await connection.execute(blob)
+            known = (await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == sha256))).scalar_one()
+            if known != size:
+                raise BlobCorrupt(f"the blob {sha256} is held with {known} bytes and was now found to have {size}")
+            await connection.execute(source)
+        return HeldSource(url, sha256, size, now)
+
+    async def blob(self, sha256: Sha256) -> int | None:
+        """The size in bytes of a published blob; None if it is not published."""
+        async with self._database.read() as connection:
+            found = await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == sha256))
+            return found.scalar_one_or_none()
+
+    async def forget(self, sha256: Sha256) -> None:
+        """The blob is gone: its row, its sources and its tensor indexes go, in one transaction."""
+        async with self._database.write() as connection:
+            for table in (tensor_indexes, sources, blobs):
+                await connection.execute(delete(table).where(table.c.sha256 == sha256))
+
+    async def tensor_index(self, sha256: Sha256, reader_version: int) -> bytes | None:
+        """The document kept for that blob by that version of the reader; None if there is none."""
+        query = select(tensor_indexes.c.document).where(
+            tensor_indexes.c.sha256 == sha256, tensor_indexes.c.reader_version == reader_version
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+    async def keep_tensor_index(self, sha256: Sha256, reader_version: int, document: bytes) -> None:
+        """Keeps ``document`` and drops those of older readers.
+
+        Nothing is kept for a blob that is not published: it was forgotten while it was being read.
+        """
+        keep = insert(tensor_indexes).values(sha256=sha256, reader_version=reader_version, document=document)
+        keep = keep.on_conflict_do_update(
+            index_elements=[tensor_indexes.c.sha256, tensor_indexes.c.reader_version],
+            set_={"document": keep.excluded.document},
+        )
+        older = delete(tensor_indexes).where(
+            tensor_indexes.c.sha256 == sha256, tensor_indexes.c.reader_version < reader_version
+        )
+        async with self._database.write() as connection:
+            published = await connection.execute(select(blobs.c.sha256).where(blobs.c.sha256 == sha256))
+            if published.one_or_none() is None:
+                return
+            await connection.execute(keep)
+            await connection.execute(older)

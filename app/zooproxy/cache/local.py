@@ -1,0 +1,139 @@
+"""Blobs on a local disk: ``blobs/ab/cdef…`` for what is published, ``partial/`` for what is on its way in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar, TypeVarTuple
+
+from zooproxy.cache.blobs import BlobStore, HeldBlob, StagedBlob
+from zooproxy.cache.disk import Disk, disk_errors
+from zooproxy.cache.partial import Partial, blob_path, sweep_partials
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobAbsent, BlobCorrupt, CacheError
+
+_EMPTY = Sha256.of(b"")
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
+
+
+class LocalBlobStore(BlobStore):
+    """A store below ``root``, made when first needed. Paths come from a checked ``Sha256`` and nothing else."""
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self._blobs = root / "blobs"
+        self._partials = root / "partial"
+        self._disk = disk or Disk()
+
+    async def stage(self) -> StagedBlob:
+        return await LocalStagedBlob.create(self._blobs, self._partials, self._disk)
+
+    async def open(self, digest: Sha256) -> HeldBlob:
+        return await asyncio.to_thread(_open, digest, blob_path(self._blobs, digest))
+
+    async def remove(self, digest: Sha256) -> bool:
+        return await asyncio.to_thread(_remove, blob_path(self._blobs, digest), self._disk)
+
+    async def sweep(self) -> int:
+        return await asyncio.to_thread(sweep_partials, self._partials, self._disk)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBlob(HeldBlob):
+    """A blob that is a file at ``path``."""
+
+    path: Path
+
+    def file(self) -> BinaryIO:
+        with disk_errors("opening a blob"):
+            try:
+                return self.path.open("rb")
+            except FileNotFoundError as error:
+                raise _absent(self.digest) from error
+
+
+class LocalStagedBlob(StagedBlob):
+    """A partial file and the one thread that touches it, so that calls keep their order even when cancelled."""
+
+    def __init__(self, partial: Partial, thread: ThreadPoolExecutor, blobs: Path) -> None:
+        self._partial = partial
+        self._thread = thread
+        self._blobs = blobs
+        self._ended = False
+
+    @classmethod
+    async def create(cls, blobs: Path, partials: Path, disk: Disk) -> LocalStagedBlob:
+        thread = ThreadPoolExecutor(1, "staged-blob")
+        opening = thread.submit(Partial, partials, disk)
+        try:
+            partial = await asyncio.shield(asyncio.wrap_future(opening))
+        except BaseException:
+            thread.submit(lambda: opening.result().discard())
+            thread.shutdown(wait=False)
+            raise
+        return cls(partial, thread, blobs)
+
+    @property
+    def size(self) -> int:
+        return self._partial.size
+
+    async def write(self, data: bytes | memoryview) -> None:
+        await self._queue(self._partial.write, data)
+
+    def digest(self) -> Sha256:
+        return self._partial.digest()
+
+    def file(self) -> BinaryIO:
+        return self._partial.file()
+
+    async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
+        digest, path = await self._queue(self._partial.publish, self._blobs, expected, last=True)
+        return LocalBlob(digest, self._partial.size, path)
+
+    async def discard(self) -> None:
+        if not self._ended:
+            await self._queue(self._partial.discard, last=True)
+
+    async def _queue(self, call: Callable[[*_Arguments], _T], *arguments: *_Arguments, last: bool = False) -> _T:
+        if self._ended:
+            raise CacheError("the staged blob was committed or discarded already; stage it again")
+        queued = asyncio.wrap_future(self._thread.submit(call, *arguments))
+        if last:
+            self._ended = True
+            self._thread.shutdown(wait=False)
+        # Shielded: what was queued is carried out even if its caller is cancelled, so order and outcome are certain.
+        return await asyncio.shield(queued)
+
+
+def _open(digest: Sha256, path: Path) -> HeldBlob:
+    with disk_errors("opening a blob"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise _absent(digest) from error
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    if not stat.S_ISREG(status.st_mode) or (status.st_size == 0 and digest != _EMPTY):
+        raise BlobCorrupt(f"the blob {digest} is not whole on disk; it has to be fetched again")
+    return LocalBlob(digest, status.st_size, path)
+
+
+def _remove(path: Path, disk: Disk) -> bool:
+    with disk_errors("removing a blob"):
+        try:
+            disk.unlink(path)
+        except FileNotFoundError:
+            return False
+        disk.fsync_directory(path.parent)
+    return True
+
+
+def _absent(digest: Sha256) -> BlobAbsent:
+    return BlobAbsent(f"the blob {digest} is not held")

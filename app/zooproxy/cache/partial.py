@@ -1,0 +1,163 @@
+"""One partial file: hashed while written, published last. Synchronous; its owner calls it from one thread."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import BinaryIO
+
+from zooproxy.cache.disk import Disk, disk_errors
+from zooproxy.digest import Hasher, Sha256
+from zooproxy.errors import CacheError, DigestMismatch
+
+
+class Partial:
+    """A file in the partial directory, locked (``flock``) for as long as its process writes it.
+
+    The lock is how a sweep knows the living from the dead. The kernel drops it with the process, however that ends,
+    and unlike a process id it is never reused and means the same in two containers that share a volume. It needs a
+    local file system, as SQLite's write-ahead log does; where ``flock`` does nothing, a sweep in another process can
+    take a live partial, whose commit then fails and publishes nothing.
+    """
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self._disk = disk
+        self._hasher = Hasher()
+        self._closed = False
+        with disk_errors("starting a partial file"):
+            disk.make_directory(directory)
+            self._path, self._descriptor = _create_locked(directory, disk)
+
+    @property
+    def size(self) -> int:
+        return self._hasher.size
+
+    def digest(self) -> Sha256:
+        return self._hasher.digest()
+
+    def file(self) -> BinaryIO:
+        self._refuse_if_closed()
+        with disk_errors("reading back a partial file"):
+            return self._path.open("rb")
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._refuse_if_closed()
+        view = memoryview(data).cast("B")
+        try:
+            with disk_errors("writing a partial file"):
+                self._write_all(view)
+        except CacheError:
+            self.discard()
+            raise
+        self._hasher.update(view)
+
+    def publish(self, blobs: Path, expected: Sha256 | None) -> tuple[Sha256, Path]:
+        """Flushes, renames to ``blobs/ab/cdef…``, flushes the directory; the digest and the final path.
+
+        However it ends, the partial is gone afterwards.
+        """
+        self._refuse_if_closed()
+        try:
+            digest = self.digest()
+            if expected is not None and digest != expected:
+                raise DigestMismatch(
+                    f"the bytes have the sha256 {digest}, not {expected}", expected=expected, actual=digest
+                )
+            final = blob_path(blobs, digest)
+            with disk_errors("publishing a blob"):
+                self._make_durable(final)
+            return digest, final
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with disk_errors("discarding a partial file"):
+            try:
+                self._disk.unlink(self._path)
+            except FileNotFoundError:
+                pass  # published, or swept where flock does nothing
+            finally:
+                os.close(self._descriptor)
+
+    def _write_all(self, view: memoryview) -> None:
+        written = 0
+        while written < len(view):
+            written += self._disk.write(self._descriptor, view[written:])
+
+    def _make_durable(self, final: Path) -> None:
+        if _length(final) == self.size:
+            # Kept, not replaced: its pages are warm. Its directory may be another process's unfinished business.
+            self._disk.fsync_directory(final.parent)
+            return
+        self._disk.fsync(self._descriptor)
+        self._disk.make_directory(final.parent)
+        self._disk.rename(self._path, final)
+        try:
+            self._disk.fsync_directory(final.parent)
+        except OSError:
+            # The kernel reports a failed flush once; a name that stayed would be believed by the next commit.
+            self._disk.unlink(final)
+            raise
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise CacheError("the staged blob was committed or discarded already; stage it again")
+
+
+def blob_path(blobs: Path, digest: Sha256) -> Path:
+    """``blobs/ab/cdef…``: two levels, so that no directory grows with the whole cache."""
+    return blobs / digest[:2] / digest[2:]
+
+
+def sweep_partials(directory: Path, disk: Disk) -> int:
+    """Removes every partial that no live process holds locked; the number removed."""
+    with disk_errors("sweeping partial files"):
+        try:
+            paths = list(directory.iterdir())
+        except FileNotFoundError:
+            return 0
+        return sum(_remove_if_dead(path, disk) for path in paths)
+
+
+def _create_locked(directory: Path, disk: Disk) -> tuple[Path, int]:
+    while True:
+        path = directory / secrets.token_hex(16)
+        descriptor = disk.create(path)
+        # Between creation and lock a sweep may have taken it for dead: then begin again.
+        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)
+
+
+def _remove_if_dead(path: Path, disk: Disk) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            if not _lock(descriptor):
+                return False
+            disk.unlink(path)
+            return True
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return False  # published or discarded meanwhile
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _length(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

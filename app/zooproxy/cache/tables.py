@@ -1,0 +1,50 @@
+"""The tables of the index, as they stand after every migration (a test compares the two).
+
+A row says that something *is there*: rows are written last and removed first, so none has a state of being on its way.
+A source is ``held`` when it has a row here and ``absent`` when it has none; the blob it names was durable before the
+row was written. Times are integer microseconds since 1970-01-01 UTC: they sort, compare and subtract alike in every
+database.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("length(sha256) = 64", name="blobs_sha256_is_whole"),
+    CheckConstraint("size >= 0", name="blobs_size_is_not_negative"),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("sha256", String(64), ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("filled_at", BigInteger, nullable=False),
+)
+
+tensor_indexes = Table(
+    "tensor_indexes",
+    metadata,
+    Column("sha256", String(64), ForeignKey("blobs.sha256"), primary_key=True),
+    Column("reader_version", Integer, primary_key=True, autoincrement=False),
+    Column("document", LargeBinary, nullable=False),
+)

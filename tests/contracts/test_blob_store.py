@@ -1,0 +1,230 @@
+"""What every blob store promises."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from zooproxy.cache.blobs import BLOCK_BYTES, BlobStore, HeldBlob, StagedBlob
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
+
+CONTENT = b"some weights"
+DIGEST = Sha256.of(CONTENT)
+OTHER = Sha256.of(b"other weights")
+
+
+async def put(store: BlobStore, content: bytes) -> HeldBlob:
+    async with await store.stage() as staged:
+        await staged.write(content)
+        return await staged.commit()
+
+
+async def read(blob: HeldBlob, start: int, length: int) -> bytes:
+    return b"".join([block async for block in blob.chunks(start, length)])
+
+
+async def is_held(store: BlobStore, digest: Sha256) -> bool:
+    try:
+        await store.open(digest)
+    except BlobAbsent:
+        return False
+    return True
+
+
+async def test_commit_returns_what_open_finds(store: BlobStore) -> None:
+    committed = await put(store, CONTENT)
+    opened = await store.open(DIGEST)
+    assert (committed.digest, committed.size) == (opened.digest, opened.size) == (DIGEST, len(CONTENT))
+    assert await read(committed, 0, len(CONTENT)) == await read(opened, 0, len(CONTENT)) == CONTENT
+
+
+async def test_path_when_there_is_one_is_the_blob_itself(store: BlobStore) -> None:
+    blob = await put(store, CONTENT)
+    assert blob.path is None or blob.path.read_bytes() == CONTENT
+
+
+async def test_commit_of_no_bytes_holds_the_empty_blob(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.commit()
+    blob = await store.open(Sha256.of(b""))
+    assert (blob.size, await read(blob, 0, 0)) == (0, b"")
+
+
+async def test_staged_bytes_are_invisible_until_committed(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        assert not await is_held(store, DIGEST)
+        await staged.commit()
+        assert await is_held(store, DIGEST)
+
+
+async def test_size_and_digest_follow_the_bytes_written(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        assert (staged.size, staged.digest()) == (0, Sha256.of(b""))
+        await staged.write(CONTENT[:5])
+        await staged.write(memoryview(CONTENT)[5:])
+        assert (staged.size, staged.digest()) == (len(CONTENT), DIGEST)
+
+
+async def test_staged_file_reads_the_bytes_so_far_and_cannot_write(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        with staged.file() as first, staged.file() as second:
+            assert first.read() == second.read() == CONTENT
+            assert not first.writable()
+        await staged.write(b"!")
+        assert (await staged.commit()).digest == Sha256.of(CONTENT + b"!")
+
+
+async def test_writes_begun_at_once_land_in_the_order_they_were_begun(store: BlobStore) -> None:
+    pieces = [bytes([number]) * 4096 for number in range(64)]
+    async with await store.stage() as staged:
+        await asyncio.gather(*(staged.write(piece) for piece in pieces))
+        assert staged.digest() == Sha256.of(b"".join(pieces))
+
+
+async def test_leaving_without_commit_discards(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+    assert not await is_held(store, DIGEST)
+    assert await store.sweep() == 0
+
+
+async def test_leaving_by_an_error_discards(store: BlobStore) -> None:
+    async def fill() -> None:
+        async with await store.stage() as staged:
+            await staged.write(CONTENT)
+            raise RuntimeError("upstream went away")
+
+    with pytest.raises(RuntimeError, match="upstream went away"):
+        await fill()
+    assert not await is_held(store, DIGEST)
+    assert await store.sweep() == 0
+
+
+async def test_leaving_by_cancellation_discards(store: BlobStore) -> None:
+    written = asyncio.Event()
+
+    async def fill() -> None:
+        async with await store.stage() as staged:
+            await staged.write(CONTENT)
+            written.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(fill())
+    await written.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not await is_held(store, DIGEST)
+    assert await store.sweep() == 0
+
+
+async def test_commit_of_unexpected_bytes_publishes_nothing(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        with pytest.raises(DigestMismatch) as refusal:
+            await staged.commit(expected=OTHER)
+    assert (refusal.value.expected, refusal.value.actual) == (OTHER, DIGEST)
+    assert not await is_held(store, DIGEST)
+    assert not await is_held(store, OTHER)
+    assert await store.sweep() == 0
+
+
+async def test_commit_of_expected_bytes_publishes_them(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        assert (await staged.commit(expected=DIGEST)).digest == DIGEST
+
+
+async def test_discard_may_be_repeated_and_spares_what_was_committed(store: BlobStore) -> None:
+    dropped = await store.stage()
+    await dropped.discard()
+    await dropped.discard()
+    kept = await store.stage()
+    await kept.write(CONTENT)
+    await kept.commit()
+    await kept.discard()
+    assert await is_held(store, DIGEST)
+
+
+@pytest.mark.parametrize("call", [lambda staged: staged.write(b"more"), lambda staged: staged.commit()])
+async def test_calls_after_the_end_are_refused(store: BlobStore, call: Callable[[StagedBlob], object]) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        await staged.commit()
+        with pytest.raises(CacheError):
+            await call(staged)  # type: ignore[misc]
+        with pytest.raises(CacheError):
+            staged.file()
+    assert await read(await store.open(DIGEST), 0, len(CONTENT)) == CONTENT
+
+
+async def test_same_blob_committed_twice_at_once_is_held_once(store: BlobStore) -> None:
+    blobs = await asyncio.gather(*(put(store, CONTENT) for _ in range(8)))
+    assert {(blob.digest, blob.size) for blob in blobs} == {(DIGEST, len(CONTENT))}
+    assert await read(blobs[0], 0, len(CONTENT)) == CONTENT
+    assert await store.sweep() == 0
+    assert await store.remove(DIGEST)
+    assert not await is_held(store, DIGEST)
+
+
+async def test_twenty_blobs_written_at_once_are_all_held(store: BlobStore) -> None:
+    contents = [f"weights {number}".encode() for number in range(20)]
+    await asyncio.gather(*(put(store, content) for content in contents))
+    for content in contents:
+        assert await read(await store.open(Sha256.of(content)), 0, len(content)) == content
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 12), (0, 4), (5, 7), (11, 1), (12, 0), (0, 0)])
+async def test_chunks_yield_exactly_the_range(store: BlobStore, start: int, length: int) -> None:
+    assert await read(await put(store, CONTENT), start, length) == CONTENT[start : start + length]
+
+
+async def test_chunks_of_a_large_range_are_bounded(store: BlobStore) -> None:
+    content = bytes(range(256)) * (10 * BLOCK_BYTES // 1024)
+    blob = await put(store, content)
+    blocks = [block async for block in blob.chunks(100, len(content) - 100)]
+    assert max(map(len, blocks)) <= BLOCK_BYTES
+    assert b"".join(blocks) == content[100:]
+
+
+@pytest.mark.parametrize(("start", "length"), [(-1, 3), (0, 13), (12, 1), (3, -1)])
+async def test_chunks_outside_the_blob_are_refused(store: BlobStore, start: int, length: int) -> None:
+    blob = await put(store, CONTENT)
+    with pytest.raises(ValueError, match="do not lie within"):
+        await read(blob, start, length)
+
+
+async def test_files_of_one_blob_are_independent(store: BlobStore) -> None:
+    blob = await put(store, CONTENT)
+    with blob.file() as first, blob.file() as second:
+        assert first.read(4) == CONTENT[:4]
+        assert second.read() == CONTENT
+
+
+async def test_open_of_a_blob_never_committed_is_absent(store: BlobStore) -> None:
+    with pytest.raises(BlobAbsent, match=DIGEST):
+        await store.open(DIGEST)
+
+
+async def test_remove_says_whether_there_was_a_blob(store: BlobStore) -> None:
+    assert not await store.remove(DIGEST)
+    blob = await put(store, CONTENT)
+    assert await store.remove(DIGEST)
+    assert not await is_held(store, DIGEST)
+    with pytest.raises(BlobAbsent):
+        blob.file()
+    await put(store, CONTENT)
+    assert await is_held(store, DIGEST)
+
+
+async def test_sweep_during_a_live_stage_spares_it(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        assert await store.sweep() == 0
+        await staged.commit()
+    assert await is_held(store, DIGEST)

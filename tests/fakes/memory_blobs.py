@@ -1,0 +1,90 @@
+"""A blob store in memory, for tests of what lies above it. It passes the contract suite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO
+from typing import BinaryIO
+
+from zooproxy.cache.blobs import BlobStore, HeldBlob, StagedBlob
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
+
+
+class MemoryBlobStore(BlobStore):
+    """Blobs in ``held``; a test may change them there to play bit rot."""
+
+    def __init__(self) -> None:
+        self.held: dict[Sha256, bytes] = {}
+
+    async def stage(self) -> StagedBlob:
+        return MemoryStagedBlob(self)
+
+    async def open(self, digest: Sha256) -> HeldBlob:
+        return MemoryBlob(digest, len(self.content(digest)), None, self)
+
+    async def remove(self, digest: Sha256) -> bool:
+        return self.held.pop(digest, None) is not None
+
+    async def sweep(self) -> int:
+        return 0  # what a dead process left in memory died with it
+
+    def content(self, digest: Sha256) -> bytes:
+        if digest not in self.held:
+            raise BlobAbsent(f"the blob {digest} is not held")
+        return self.held[digest]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBlob(HeldBlob):
+    store: MemoryBlobStore
+
+    def file(self) -> BinaryIO:
+        return _read_only(self.store.content(self.digest))
+
+
+class MemoryStagedBlob(StagedBlob):
+    def __init__(self, store: MemoryBlobStore) -> None:
+        self._store = store
+        self._content = bytearray()
+        self._ended = False
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    async def write(self, data: bytes | memoryview) -> None:
+        self._refuse_if_ended()
+        self._content += data
+
+    def digest(self) -> Sha256:
+        return Sha256.of(self._content)
+
+    def file(self) -> BinaryIO:
+        self._refuse_if_ended()
+        return _read_only(bytes(self._content))
+
+    async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
+        self._refuse_if_ended()
+        self._ended = True
+        digest = self.digest()
+        if expected is not None and digest != expected:
+            raise DigestMismatch("not the bytes that were expected", expected=expected, actual=digest)
+        self._store.held.setdefault(digest, bytes(self._content))
+        return await self._store.open(digest)
+
+    async def discard(self) -> None:
+        self._ended = True
+
+    def _refuse_if_ended(self) -> None:
+        if self._ended:
+            raise CacheError("the staged blob was committed or discarded already")
+
+
+def _read_only(content: bytes) -> BinaryIO:
+    return BufferedReader(_ReadOnlyBytes(content))
+
+
+class _ReadOnlyBytes(BytesIO):
+    def writable(self) -> bool:
+        return False

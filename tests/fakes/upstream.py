@@ -1,0 +1,172 @@
+"""A real HTTP server in a thread that plays an upstream: honest by default, with a fault where a test asks for one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Behaviour = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Upstream:
+    """``put`` what it serves, read ``seen`` for what it was asked. Paths include the query."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.seen: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self._behaviours: dict[str, Behaviour] = {}
+
+    def put(self, path: str, what: bytes | Behaviour) -> str:
+        """Serves ``what`` at ``path``; returns the URL."""
+        self._behaviours[path] = honest(what) if isinstance(what, bytes) else what
+        return self.url + path
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.seen.append(handler.path)
+        self.headers.append({name.lower(): value for name, value in handler.headers.items()})
+        self._behaviours.get(handler.path, status(404))(handler)
+
+
+@contextmanager
+def running_upstream() -> Iterator[Upstream]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            upstream.answer(self)
+
+        def log_message(self, *_: object) -> None:
+            """Silence: the tests read ``seen``."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 256
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Clients that leave in the middle are part of the play."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    upstream = Upstream(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield upstream
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _head(handler: BaseHTTPRequestHandler, code: int, **headers: str) -> None:
+    handler.send_response(code)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+
+
+def honest(body: bytes) -> Behaviour:
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Content_Length=str(len(body)))
+        handler.wfile.write(body)
+
+    return behave
+
+
+def status(code: int, body: bytes = b"no\n") -> Behaviour:
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, code, Content_Length=str(len(body)))
+        handler.wfile.write(body)
+
+    return behave
+
+
+def redirect(target: str, code: int = 302) -> Behaviour:
+    return lambda handler: _head(handler, code, Location=target, Content_Length="0")
+
+
+def truncated(body: bytes, after: int) -> Behaviour:
+    """Declares the whole length and hangs up after ``after`` bytes."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Content_Length=str(len(body)))
+        handler.wfile.write(body[:after])
+        handler.close_connection = True
+
+    return behave
+
+
+def reset(body: bytes, after: int) -> Behaviour:
+    """As ``truncated``, with a TCP reset."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        _head(handler, 200, Content_Length=str(len(body)))
+        handler.wfile.write(body[:after])
+        handler.wfile.flush()
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        os.close(handler.connection.detach())  # close() would wait for the handler's own files over the socket
+
+    return behave
+
+
+def close_delimited(body: bytes) -> Behaviour:
+    """No length at all: the end of the connection is the end of the body, wherever it comes."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Connection="close")
+        handler.wfile.write(body)
+        handler.close_connection = True
+
+    return behave
+
+
+def chunked(body: bytes, size: int = 1000) -> Behaviour:
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Transfer_Encoding="chunked")
+        for start in range(0, len(body), size):
+            chunk = body[start : start + size]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    return behave
+
+
+def encoded(body: bytes, encoding: str = "gzip") -> Behaviour:
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Content_Length=str(len(body)), Content_Encoding=encoding)
+        handler.wfile.write(body)
+
+    return behave
+
+
+class Gate:
+    """Sends the head and ``after`` bytes, then waits until the test opens it."""
+
+    def __init__(self, body: bytes, after: int) -> None:
+        self._body = body
+        self._after = after
+        self.reached = threading.Event()
+        self._open = threading.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Content_Length=str(len(self._body)))
+        handler.wfile.write(self._body[: self._after])
+        handler.wfile.flush()
+        self.reached.set()
+        assert self._open.wait(60), "nobody opened the gate"
+        handler.wfile.write(self._body[self._after :])
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """Each request gets the next behaviour; the last one stays."""
+    left = list(behaviours)
+    return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
