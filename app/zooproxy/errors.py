@@ -7,6 +7,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
 ::
 
     ZooproxyError
+    ├── BadRequest                    a request that is wrong whatever it asks for
     ├── BadReference                  text that is no reference
     │   ├── MalformedReference
     │   └── UnknownScheme
@@ -39,6 +40,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── DatabaseTooNew
     │   └── OutOfSpace
     ├── SettingsError                 how the service or the client was set up
+    ├── NotReady                      a service that does not answer, or says that it cannot serve
     └── ClientError                   what only a client can meet
         ├── ProxyNotConfigured
         ├── ProxyUnreachable
@@ -65,6 +67,13 @@ class ZooproxyError(Exception):
     @property
     def extras(self) -> Mapping[str, object]:
         return {}
+
+
+class BadRequest(ZooproxyError):
+    """A parameter is missing, unknown or malformed."""
+
+    slug = "bad-request"
+    title = "Bad request"
 
 
 # -- references and names ---------------------------------------------------------------------------------
@@ -318,6 +327,11 @@ class OutOfSpace(CacheError):
 class SettingsError(ZooproxyError):
     slug = "settings"
     title = "Settings refused"
+
+
+class NotReady(ZooproxyError):
+    slug = "not-ready"
+    title = "Not ready"
 
 
 class ClientError(ZooproxyError):

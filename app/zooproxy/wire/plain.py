@@ -6,7 +6,7 @@ value                                 JSON
 None, bool, str                       itself
 int                                   itself; ``{"$int": "…"}`` from 2**53 on (JSON readers round)
 float                                 itself; ``{"$float": "nan" | "inf" | "-inf"}``
-complex                               ``{"$complex": [real, imaginary]}``
+complex                               ``{"$complex": [real, imaginary]}``, each as a float
 bytes, bytearray                      ``{"$bytes": base64}``
 list                                  array
 tuple, set, frozenset                 ``{"$tuple": […]}``, ``{"$set": […]}``, ``{"$frozenset": […]}``
@@ -120,6 +120,10 @@ def _encode_float(_: _Encoder, value: float, __: int) -> Any:
     return value if math.isfinite(value) else {"$float": str(value)}
 
 
+def _encode_complex(encoder: _Encoder, value: complex, _: int) -> Any:
+    return {"$complex": [_encode_float(encoder, value.real, 0), _encode_float(encoder, value.imag, 0)]}
+
+
 def _unordered(tag: str) -> Callable[[_Encoder, Any, int], Any]:
     """Members sorted by their JSON: Python's own order differs from process to process."""
     return lambda encoder, value, depth: {tag: sorted(encoder.each(value, depth), key=json.dumps)}
@@ -129,7 +133,7 @@ _ENCODERS: dict[type, Callable[[_Encoder, Any, int], Any]] = {
     str: lambda _, value, __: value,
     int: _encode_int,
     float: _encode_float,
-    complex: lambda _, value, __: {"$complex": [value.real, value.imag]},
+    complex: _encode_complex,
     bytes: lambda _, value, __: {"$bytes": base64.b64encode(value).decode()},
     bytearray: lambda _, value, __: {"$bytes": base64.b64encode(value).decode()},
     list: lambda encoder, value, depth: encoder.each(value, depth),
@@ -183,6 +187,11 @@ def _decode_pairs(pairs: Any, tensor: Callable[[int], Any]) -> list[tuple[Any, A
     return [(_decode(key, tensor), _decode(value, tensor)) for key, value in pairs]
 
 
+def _decode_complex(encoded: dict[str, Any], tensor: Callable[[int], Any]) -> complex:
+    real, imaginary = encoded["$complex"]
+    return complex(_decode(real, tensor), _decode(imaginary, tensor))
+
+
 def _decode_ordered(encoded: dict[str, Any], tensor: Callable[[int], Any]) -> OrderedDict[Any, Any]:
     value: OrderedDict[Any, Any] = OrderedDict(_decode_pairs(encoded["$odict"], tensor))
     if "$metadata" in encoded:
@@ -193,7 +202,7 @@ def _decode_ordered(encoded: dict[str, Any], tensor: Callable[[int], Any]) -> Or
 _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[int], Any]], Any]] = {
     "$int": lambda encoded, _: int(encoded["$int"]),
     "$float": lambda encoded, _: float(encoded["$float"]),
-    "$complex": lambda encoded, _: complex(*encoded["$complex"]),
+    "$complex": _decode_complex,
     "$bytes": lambda encoded, _: base64.b64decode(encoded["$bytes"], validate=True),
     "$tuple": lambda encoded, tensor: tuple(_decode(item, tensor) for item in encoded["$tuple"]),
     "$set": lambda encoded, tensor: {_decode(item, tensor) for item in encoded["$set"]},

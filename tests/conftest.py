@@ -1,0 +1,36 @@
+"""What every room's tests may use."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+
+from fakes.upstream import Upstream, running_upstream
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with running_upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint() -> bytes:
+    """A real torch.save file: a state dict of two tensors."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save({"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}, file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def large_checkpoint() -> bytes:
+    """Some 4 MB, so that blocks of it are on disk before the last one has come."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save({"weight": torch.arange(1_000_000.0)}, file)
+    return file.getvalue()
