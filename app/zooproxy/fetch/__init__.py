@@ -1,0 +1,1 @@
+"""Upstreams: whom to ask (``policy``), how (``http``), and when to believe what came (``proof``, ``fetcher``)."""

@@ -1,0 +1,84 @@
+"""Whom a fill may ask: the allowed hosts, and the candidates that the operator's mirrors put before a host.
+
+A mirror is the operator's own word and needs no place among the allowed hosts; a redirect needs one, from a mirror
+as from anywhere else, unless it stays on the mirror.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from zooproxy.errors import HostNotAllowed, SettingsError
+
+#: As the last entry of a host's mirrors: the host itself is not asked.
+OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One URL to ask; ``mirror_host`` is the ``host[:port]`` of a mirror, None where the URL is the source's own."""
+
+    url: str
+    mirror_host: str | None = None
+
+
+class AllowedHosts:
+    """The hosts whose URLs are fetched: exact names, ``*.suffix`` (the subdomains, not the suffix itself) or ``*``.
+
+    An entry without a port allows every port of its host.
+    """
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        entries = [entry.lower() for entry in entries]
+        self._exact = frozenset(entry for entry in entries if not entry.startswith("*"))
+        self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
+        self._all = "*" in entries
+
+    def allows(self, url: str) -> bool:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        names = {host, parts.netloc.rpartition("@")[2].lower()}
+        return self._all or bool(names & self._exact) or host.endswith(self._suffixes)
+
+    def check(self, url: str) -> None:
+        """
+        Raises:
+            HostNotAllowed: the URL's host is not among them.
+        """
+        if not self.allows(url):
+            raise HostNotAllowed(urlsplit(url).hostname or "")
+
+
+class Mirrors:
+    """Base URLs by host, tried in order before the host itself.
+
+    ``https://host/path?query`` is asked of a mirror as ``<base>/path?query``, so that any plain copy of a host's
+    tree serves as its mirror.
+    """
+
+    def __init__(self, bases: Mapping[str, Sequence[str]]) -> None:
+        for host, urls in bases.items():
+            for position, url in enumerate(urls):
+                _check_base(host, url, last=position == len(urls) - 1)
+        self._bases = {host.lower(): tuple(urls) for host, urls in bases.items()}
+
+    def candidates(self, url: str) -> tuple[Candidate, ...]:
+        parts = urlsplit(url)
+        bases = self._bases.get(parts.netloc.lower()) or self._bases.get(parts.hostname or "") or ()
+        rest = parts.path + (f"?{parts.query}" if parts.query else "")
+        mirrors = tuple(
+            Candidate(base.rstrip("/") + rest, urlsplit(base).netloc.lower()) for base in bases if base != OFF
+        )
+        return mirrors if bases and bases[-1] == OFF else (*mirrors, Candidate(url))
+
+
+def _check_base(host: str, url: str, *, last: bool) -> None:
+    if url == OFF and last:
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(
+            f"MIRRORS: the entries of '{host}' must be http(s) base URLs without a query, or 'off' as the last one"
+        )

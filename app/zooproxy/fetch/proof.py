@@ -1,0 +1,47 @@
+"""When bytes that arrived are believed: they have a checkpoint's structure, and the digest that was promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from zooproxy.digest import Sha256
+from zooproxy.errors import DigestMismatch
+from zooproxy.formats.sniff import sniff
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to fetch and what is known of it: ``pin`` is a full sha256 and outranks ``hint``, its first digits."""
+
+    url: str
+    hint: str | None = None
+    pin: Sha256 | None = None
+
+    @property
+    def promise(self) -> str:
+        """The digest's promised first digits, all 64 of them where it is pinned; may be empty."""
+        return self.pin or self.hint or ""
+
+    def accepts(self, digest: Sha256) -> bool:
+        return digest.matches_hint(self.promise)
+
+
+def prove_digest(wanted: Wanted, actual: Sha256, url: str) -> None:
+    """
+    Raises:
+        DigestMismatch: ``actual``, the digest of what ``url`` sent, is not what the pin, or else the hint, promised.
+    """
+    if not wanted.accepts(actual):
+        promised = "its pin says" if wanted.pin else "the published file name promises"
+        message = f"the bytes of {url} hash to {actual}; {promised} {wanted.promise}"
+        raise DigestMismatch(message, expected=wanted.promise, actual=actual)
+
+
+def prove_structure(file: BinaryIO, size: int) -> None:
+    """
+    Raises:
+        NotACheckpoint: an error page, a stub, a file cut short, or nothing that holds weights.
+    """
+    with file:
+        sniff(file, size)

@@ -1,0 +1,69 @@
+"""Tensor indexes of held blobs: read from a blob once, kept in the database, the small and recent ones in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections import OrderedDict
+from typing import Final
+
+from zooproxy.cache.blobs import HeldBlob
+from zooproxy.cache.index import Index
+from zooproxy.digest import Sha256
+from zooproxy.formats.reader import READER_VERSION, read_tensor_index, with_digests
+from zooproxy.provide.single_flight import SingleFlight
+from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_index_to_json
+
+#: Bytes of JSON whose decoded form is kept in memory, all indexes together (decoded, some five times as much).
+MEMORY: Final = 8 << 20
+
+
+class TensorIndexes:
+    def __init__(self, index: Index, memory: int = MEMORY) -> None:
+        self._index = index
+        self._recent: OrderedDict[Sha256, tuple[TensorIndex, int]] = OrderedDict()
+        self._room = memory
+        self._flight: SingleFlight[Sha256, TensorIndex] = SingleFlight()
+
+    async def of(self, blob: HeldBlob) -> TensorIndex:
+        """
+        Raises:
+            FormatError: the blob is no checkpoint that this version can read.
+        """
+        recent = self._recent.get(blob.digest)
+        if recent is not None:
+            self._recent.move_to_end(blob.digest)
+            return recent[0]
+        return await self._flight.join(blob.digest, lambda: self._load(blob))
+
+    async def _load(self, blob: HeldBlob) -> TensorIndex:
+        kept = await self._index.tensor_index(blob.digest, READER_VERSION)
+        if kept is not None:
+            read, document = await asyncio.to_thread(_decode, kept)
+        else:
+            read, document = await asyncio.to_thread(_read, blob)
+            await self._index.keep_tensor_index(blob.digest, READER_VERSION, zlib.compress(document, 1))
+        self._remember(read, len(document))
+        return read
+
+    def _remember(self, read: TensorIndex, cost: int) -> None:
+        if cost > self._room:
+            return
+        self._recent[read.blob] = (read, cost)
+        while sum(cost for _, cost in self._recent.values()) > self._room:
+            self._recent.popitem(last=False)
+
+    async def close(self) -> None:
+        await self._flight.close()
+
+
+def _read(blob: HeldBlob) -> tuple[TensorIndex, bytes]:
+    with blob.file() as file:
+        read = with_digests(read_tensor_index(file, blob.size, blob.digest), file)
+    return read, json.dumps(tensor_index_to_json(read), separators=(",", ":")).encode()
+
+
+def _decode(compressed: bytes) -> tuple[TensorIndex, bytes]:
+    document = zlib.decompress(compressed)
+    return tensor_index_from_json(json.loads(document)), document

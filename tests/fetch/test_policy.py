@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from zooproxy.errors import HostNotAllowed, SettingsError
+from zooproxy.fetch.policy import AllowedHosts, Candidate, Mirrors
+
+URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+
+
+@pytest.mark.parametrize(
+    ("entries", "url", "allowed"),
+    [
+        (["download.pytorch.org"], URL, True),
+        (["Download.PyTorch.org"], URL, True),
+        (["pytorch.org"], URL, False),
+        (["*.pytorch.org"], URL, True),
+        (["*.pytorch.org"], "https://pytorch.org/x.pth", False),
+        (["*.pytorch.org"], "https://evilpytorch.org/x.pth", False),
+        (["pytorch.org"], "https://pytorch.org.evil.example/x.pth", False),
+        (["pytorch.org"], "https://pytorch.org@evil.example/x.pth", False),
+        (["*"], "http://10.0.0.1:9/x.pth", True),
+        (["lan"], "http://lan:8000/x.pth", True),
+        (["lan:8000"], "http://lan:8000/x.pth", True),
+        (["lan:8000"], "http://lan:8001/x.pth", False),
+        (["lan:8000"], "http://lan/x.pth", False),
+        ([], URL, False),
+    ],
+)
+def test_a_host_is_allowed_by_name_by_suffix_and_by_port(entries: list[str], url: str, allowed: bool) -> None:
+    assert AllowedHosts(entries).allows(url) is allowed
+
+
+def test_a_refused_host_is_named_with_the_way_out() -> None:
+    with pytest.raises(HostNotAllowed, match=r"'evil\.example'.*ALLOW_HOSTS") as refused:
+        AllowedHosts([]).check("https://evil.example/x.pth")
+    assert refused.value.extras == {"host": "evil.example"}
+
+
+def test_a_host_without_mirrors_is_its_own_only_candidate() -> None:
+    assert Mirrors({"other.example": ["http://mirror"]}).candidates(URL) == (Candidate(URL),)
+
+
+def test_mirrors_come_first_in_order_and_keep_path_and_query() -> None:
+    mirrors = Mirrors({"Download.pytorch.org": ["http://a:81/pt/", "https://b"]})
+    assert mirrors.candidates(URL + "?v=%2B1") == (
+        Candidate("http://a:81/pt/models/resnet50-0676ba61.pth?v=%2B1", "a:81"),
+        Candidate("https://b/models/resnet50-0676ba61.pth?v=%2B1", "b"),
+        Candidate(URL + "?v=%2B1"),
+    )
+
+
+def test_off_at_the_end_leaves_the_host_itself_out() -> None:
+    mirrors = Mirrors({"download.pytorch.org": ["http://a", "off"]})
+    assert [candidate.url for candidate in mirrors.candidates(URL)] == ["http://a/models/resnet50-0676ba61.pth"]
+
+
+def test_only_off_leaves_no_candidate() -> None:
+    assert Mirrors({"download.pytorch.org": ["off"]}).candidates(URL) == ()
+
+
+@pytest.mark.parametrize("base", ["ftp://a", "a/b", "http://", "http://a?x=1", "http://a#f"])
+def test_a_mirror_that_is_no_base_url_is_refused_by_its_hosts_name(base: str) -> None:
+    with pytest.raises(SettingsError, match=r"MIRRORS: .*'zoo\.example'"):
+        Mirrors({"zoo.example": [base]})
+
+
+def test_off_before_the_end_is_refused() -> None:
+    with pytest.raises(SettingsError, match="'off' as the last one"):
+        Mirrors({"zoo.example": ["off", "http://a"]})
