@@ -1,0 +1,227 @@
+"""One connection to one proxy: JSON answers, and byte ranges of a blob straight into memory.
+
+The standard library's ``http.client`` and nothing above it: its ``readinto`` receives without a copy, and it never
+looks at ``http_proxy`` (the proxy of a cluster is reached directly).
+
+A failure is one of three kinds, and the caller's next step follows from the kind: ``ProxyUnreachable`` (this proxy is
+not serving: ask the next), ``ProxyRefused`` (a verdict) and ``TransferCorrupt`` (wrong bytes: ask again).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Callable, Final, Optional, cast
+from urllib.parse import urlencode, urlsplit
+
+from zooproxy.client.settings import Timeouts
+from zooproxy.digest import Sha256
+from zooproxy.errors import ProxyRefused, ProxyUnreachable, TransferCorrupt
+from zooproxy.wire import routes
+from zooproxy.wire.problems import slug_of
+
+#: Statuses with which a proxy says that it cannot serve now, while another one might.
+PASSING: Final = frozenset({502, 503, 504})
+
+_PIECE: Final = 1 << 20
+_MAX_JSON: Final = 256 << 20
+_MAX_PROBLEM: Final = 1 << 16
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
+_LOST = (OSError, http.client.HTTPException)
+
+
+@dataclass(frozen=True)
+class JsonAnswer:
+    """A decoded JSON body and the warnings of its header."""
+
+    body: Any
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """Bytes ``start`` to ``stop`` (exclusive) of the blob ``sha256``, which is ``size`` bytes long."""
+
+    sha256: Sha256
+    size: int
+    start: int
+    stop: int
+
+
+class Connection:
+    """A connection to the proxy at ``base``, opened at the first request and kept for the next ones."""
+
+    def __init__(self, base: str, token: Optional[str], timeouts: Timeouts) -> None:
+        self.base = base
+        self._token = token
+        self._timeouts = timeouts
+        url = urlsplit(base)
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        self._http = kind(url.hostname or "", url.port, timeout=timeouts.connect)
+        self._prefix = url.path
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._http.close()
+
+    def get_json(self, path: str, query: Mapping[str, str]) -> JsonAnswer:
+        """The JSON that ``path`` answers with.
+
+        Raises:
+            ProxyUnreachable, ProxyRefused, TransferCorrupt: see the module.
+        """
+        response = self._get(f"{path}?{urlencode(query)}", {"Accept": f"application/json, {routes.PROBLEM}"})
+        body = self._body(response, _MAX_JSON)
+        warnings = response.getheader(routes.WARNING_HEADER, "")
+        return JsonAnswer(self._decoded(body), tuple(routes.parse_warnings(warnings)))
+
+    def get_range(self, wanted: ByteRange, into: memoryview, advance: Callable[[int], None]) -> None:
+        """Fills ``into`` (exactly as long as ``wanted``); ``advance`` is told of every few bytes that arrived.
+
+        A proxy that ignores the range and sends the whole blob (200) is understood.
+
+        Raises:
+            ProxyUnreachable, ProxyRefused, TransferCorrupt: see the module.
+        """
+        path = routes.BLOB.format(sha256=wanted.sha256)
+        field = f"bytes={wanted.start}-{wanted.stop - 1}"
+        response = self._get(path, {"Accept": routes.OCTETS, "Range": field})
+        skip = self._checked_start(response, wanted)
+        try:
+            _discard(response, skip)
+            _receive(response, into, advance)
+        except _LOST as error:
+            self._http.close()
+            raise TransferCorrupt(f"{self.base} broke off in the middle of a blob: {reason(error)}") from error
+        except TransferCorrupt as error:
+            self._http.close()
+            raise TransferCorrupt(f"{self.base} {error}") from error
+        self._end(response)
+
+    def _get(self, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+        headers = {"Accept-Encoding": "identity", **headers}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        reused = self._http.sock is not None
+        try:
+            response = self._exchange(path, headers)
+        except _LOST as error:
+            self._http.close()
+            if not (reused and isinstance(error, ConnectionError)):
+                raise ProxyUnreachable(f"{self.base}: {reason(error)}") from error
+            # The proxy may have closed an idle connection: that says nothing about whether it serves.
+            return self._get(path, headers)
+        self._refuse_errors(response)
+        return response
+
+    def _exchange(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        if self._http.sock is None:
+            self._http.connect()
+            cast("socket.socket", self._http.sock).settimeout(self._timeouts.read)
+        self._http.request("GET", self._prefix + path, headers=dict(headers))
+        return self._http.getresponse()
+
+    def _refuse_errors(self, response: http.client.HTTPResponse) -> None:
+        if response.status in (200, 206):
+            if response.getheader("Content-Encoding", "identity").lower() != "identity":
+                self._http.close()
+                raise TransferCorrupt(f"{self.base} answered in a content encoding, although none was asked for")
+            return
+        raise self._refusal(response)
+
+    def _refusal(self, response: http.client.HTTPResponse) -> ProxyRefused:
+        try:
+            problem = json.loads(response.read(_MAX_PROBLEM))
+        except (ValueError, RecursionError, *_LOST):
+            problem = None
+        self._http.close()
+        members = problem if isinstance(problem, dict) else {}
+        slug = slug_of(members)
+        detail = members.get("detail")
+        message = detail if slug and isinstance(detail, str) else f"{self.base} answered with status {response.status}"
+        standard = ("type", "title", "status", "detail", "instance")
+        details = {name: value for name, value in members.items() if slug and name not in standard}
+        return ProxyRefused(message, problem=slug, status=response.status, details=details)
+
+    def _body(self, response: http.client.HTTPResponse, limit: int) -> bytes:
+        body = bytearray()
+        try:
+            while len(body) <= limit:
+                piece = response.read(_PIECE)
+                if not piece:
+                    break
+                body += piece
+        except _LOST as error:
+            self._http.close()
+            raise TransferCorrupt(f"{self.base} broke off in the middle of an answer: {reason(error)}") from error
+        if len(body) > limit:
+            self._http.close()
+            raise TransferCorrupt(f"{self.base} sent an answer of more than {limit:,} bytes")
+        # http.client says nothing about a short body that is read in pieces: what is left of the length tells.
+        if response.length:
+            self._http.close()
+            raise TransferCorrupt(f"{self.base} cut an answer short: {response.length:,} bytes are missing")
+        return bytes(body)
+
+    def _decoded(self, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise TransferCorrupt(f"{self.base} answered with something that is no JSON; is it a zooproxy?") from error
+
+    def _checked_start(self, response: http.client.HTTPResponse, wanted: ByteRange) -> int:
+        """How many bytes stand before the wanted ones in this body."""
+        if response.status == 206:
+            match = _CONTENT_RANGE.match(response.getheader("Content-Range", ""))
+            sent = match and (int(match[1]), int(match[2]) + 1, match[3])
+            if sent not in ((wanted.start, wanted.stop, str(wanted.size)), (wanted.start, wanted.stop, "*")):
+                self._http.close()
+                raise TransferCorrupt(f"{self.base} sent another range of the blob than it was asked for")
+            return 0
+        declared = response.getheader("Content-Length")
+        if declared is not None and declared != str(wanted.size):
+            self._http.close()
+            raise TransferCorrupt(f"{self.base} sent a blob of another length than the tensor index says")
+        return wanted.start
+
+    def _end(self, response: http.client.HTTPResponse) -> None:
+        # A body read to its declared end leaves the connection usable; anything else would be read as the next answer.
+        if response.length != 0:
+            self._http.close()
+        else:
+            response.close()
+
+
+def _discard(response: http.client.HTTPResponse, count: int) -> None:
+    scratch = memoryview(bytearray(min(count, _PIECE)))
+    while count:
+        received = response.readinto(scratch[: min(count, _PIECE)])
+        if not received:
+            raise TransferCorrupt("sent a blob that ends before the range asked for")
+        count -= received
+
+
+def _receive(response: http.client.HTTPResponse, into: memoryview, advance: Callable[[int], None]) -> None:
+    position = 0
+    while position < len(into):
+        received = response.readinto(into[position : position + _PIECE])
+        if not received:
+            raise TransferCorrupt(f"cut the body short: {position:,} of {len(into):,} bytes arrived")
+        position += received
+        advance(received)
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection failed, in words fit for a message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
