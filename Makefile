@@ -7,7 +7,7 @@ PIP := -m pip --disable-pip-version-check --quiet install --constraint constrain
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format types imports bench wheel clean
+.PHONY: help serve test lint format types imports bench wheel rehearse clean
 
 help:  ## list the actions
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -38,6 +38,10 @@ bench: $(DEV_ENV)/.ready  ## measure; prints ratios
 wheel: $(DEV_ENV)/.ready  ## build dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build --wheel
+
+rehearse: wheel  ## the Dockerfile's steps and the wheel, each in a clean environment
+	$(BIN)/python docker/rehearse.py
+	$(BIN)/python docker/rehearse.py dist/*.whl
 
 clean:  ## remove environments, state and caches
 	rm -rf $(DEV_ENV) $(SERVE_ENV) .state dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

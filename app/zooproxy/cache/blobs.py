@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ class HeldBlob(ABC):
             BlobAbsent: the blob was removed since it was opened.
         """
 
-    async def chunks(self, start: int, length: int) -> AsyncIterator[bytes]:
+    async def chunks(self, start: int, length: int) -> AsyncGenerator[bytes]:
         """The bytes ``[start, start + length)`` in blocks of at most ``BLOCK_BYTES``, read in worker threads.
 
         Raises:

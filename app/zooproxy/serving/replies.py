@@ -1,0 +1,124 @@
+"""Replies of bytes: a list of segments over a blob, whole or in part, without a copy of the blob in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from zooproxy.cache.blobs import HeldBlob
+from zooproxy.digest import Hasher, Sha256
+from zooproxy.formats.segments import BlobRange, Literal, Rendition, Segment, cut
+from zooproxy.serving.ranges import NotModified, Part, Unsatisfiable, answer
+from zooproxy.wire.routes import OCTETS
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """What is served: ``length`` bytes as segments over ``blob``, under a strong entity tag and a file name."""
+
+    blob: HeldBlob
+    segments: Sequence[Segment]
+    length: int
+    etag: str
+    file_name: str
+    digest: Sha256 | None = None
+    media_type: str = OCTETS
+
+
+def raw_representation(blob: HeldBlob, file_name: str) -> Representation:
+    """The blob as it was published: its digest is its entity tag."""
+    whole = (BlobRange(0, blob.size),) if blob.size else ()
+    return Representation(blob, whole, blob.size, f'"{blob.digest}"', file_name, blob.digest)
+
+
+def rendered_representation(blob: HeldBlob, rendition: Rendition, file_name: str) -> Representation:
+    """A rendition of the blob: its segments and the blob's digest determine every byte, so their hash tags it."""
+    hasher = Hasher()
+    hasher.update(blob.digest.encode())
+    for segment in rendition.segments:
+        hasher.update(segment.data if isinstance(segment, Literal) else b"%d+%d" % (segment.offset, segment.length))
+    etag = f'"{hasher.digest()}"'
+    stem = file_name.rpartition(".")[0] or file_name
+    return Representation(
+        blob, rendition.segments, rendition.length, etag, stem + rendition.suffix, media_type=rendition.media_type
+    )
+
+
+def reply(request: Request, what: Representation, extra: Mapping[str, str]) -> Response:
+    """The reply to a GET or a HEAD: 200, 206, 304 or 416."""
+    found = answer(request.headers, what.length, what.etag)
+    headers = {"ETag": what.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache", **extra}
+    if what.digest is not None:
+        headers["Repr-Digest"] = what.digest.repr_digest()
+    if isinstance(found, NotModified):
+        return Response(status_code=304, headers=headers)
+    if isinstance(found, Unsatisfiable):
+        headers["Content-Range"] = f"bytes */{what.length}"
+        return Response(status_code=416, headers=headers)
+    headers["Content-Disposition"] = disposition(what.file_name)
+    headers["X-Content-Type-Options"] = "nosniff"
+    if not isinstance(found, Part):
+        return SegmentsResponse(what, what.segments, what.length, 200, headers)
+    end = found.start + found.length - 1
+    headers["Content-Range"] = f"bytes {found.start}-{end}/{what.length}"
+    return SegmentsResponse(what, cut(what.segments, found.start, found.length), found.length, 206, headers)
+
+
+class SegmentsResponse(Response):
+    """Streams segments. A failure in the middle ends the connection short of Content-Length, never cleanly."""
+
+    def __init__(
+        self, what: Representation, segments: Sequence[Segment], length: int, status: int, headers: dict[str, str]
+    ) -> None:
+        self._blob = what.blob
+        self._segments = segments
+        super().__init__(
+            status_code=status, headers={**headers, "Content-Length": str(length)}, media_type=what.media_type
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] != "HEAD":
+            # Servers drop what is sent after a client has left; unwatched, the rest of the blob would be read for it.
+            gone = asyncio.create_task(_left(receive))
+            try:
+                await self._stream(send, gone)
+            finally:
+                gone.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _stream(self, send: Send, gone: asyncio.Task[None]) -> None:
+        async with aclosing(self._blocks()) as blocks:
+            async for block in blocks:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+
+    async def _blocks(self) -> AsyncGenerator[bytes]:
+        for segment in self._segments:
+            if isinstance(segment, Literal):
+                yield segment.data
+            else:
+                async with aclosing(self._blob.chunks(segment.offset, segment.length)) as chunks:
+                    async for block in chunks:
+                        yield block
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def disposition(file_name: str) -> str:
+    """A ``Content-Disposition`` (RFC 6266): a plain ASCII name, and the real one as in RFC 8187 where it differs."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-+") else "_" for c in file_name)
+    if plain == file_name:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

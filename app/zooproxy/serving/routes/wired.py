@@ -1,0 +1,54 @@
+"""What every route is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Query
+from starlette.requests import Request
+
+from zooproxy.errors import BadRequest
+from zooproxy.names.catalog import Resolution
+from zooproxy.provide.provider import Provider
+from zooproxy.wire.routes import WARNING_HEADER, format_warnings
+
+EXAMPLES = {
+    "torchvision": {"value": "torchvision://resnet50"},
+    "mmcls": {"value": "mmcls://vgg16"},
+    "openmmlab": {"value": "openmmlab://detectron2/resnet50_caffe"},
+    "url": {"value": "https://download.pytorch.org/models/resnet50-0676ba61.pth"},
+}
+
+
+async def provider_of(request: Request) -> Provider:
+    return cast("Provider", request.app.state.provider)
+
+
+async def resolution_of(
+    request: Request,
+    ref: Annotated[str, Query(description="a reference, percent-encoded", openapi_examples=EXAMPLES)],
+) -> Resolution:
+    return (await provider_of(request)).resolution(ref)
+
+
+Wired = Annotated[Provider, Depends(provider_of)]
+Resolved = Annotated[Resolution, Depends(resolution_of)]
+
+
+def only(*known: str) -> Any:
+    """A dependency that refuses query parameters other than ``known``: one misspelt must not be one left out.
+
+    Raises:
+        BadRequest: names the unknown and the known ones.
+    """
+
+    async def check(request: Request) -> None:
+        unknown = sorted(set(request.query_params) - set(known))
+        if unknown:
+            raise BadRequest(f"unknown parameter {', '.join(unknown)}; known are {', '.join(known)}")
+
+    return Depends(check)
+
+
+def warning_headers(resolution: Resolution) -> dict[str, str]:
+    return {WARNING_HEADER: format_warnings(resolution.warnings)} if resolution.warnings else {}

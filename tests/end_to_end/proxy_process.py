@@ -1,0 +1,112 @@
+"""The built service as a real process on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+_LISTENS = re.compile(r"listens on (http://\S+)")
+_PATIENCE = 30  # seconds for what takes milliseconds
+
+
+class ProxyProcess:
+    """``url`` once it listens; ``log`` is what it has written to stderr so far."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.url = ""
+        self._lines: list[str] = []
+        self._listening = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        assert self._listening.wait(_PATIENCE), f"the proxy never listened:\n{self.log}"
+        assert self.url, f"the proxy ended at once:\n{self.log}"
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.append(line)
+            found = _LISTENS.search(line)
+            if found and not self.url:
+                self.url = found.group(1).replace("0.0.0.0", "127.0.0.1")
+                self._listening.set()
+        self._listening.set()
+
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    def get(
+        self, path: str, ref: str | None = None, headers: dict[str, str] | None = None, **query: str
+    ) -> httpx2.Response:
+        return self.request("GET", path, ref, headers, **query)
+
+    def request(
+        self, method: str, path: str, ref: str | None = None, headers: dict[str, str] | None = None, **query: str
+    ) -> httpx2.Response:
+        params = {"ref": ref, **query} if ref is not None else query
+        return httpx2.request(
+            method, self.url + path, params=params, headers=headers, timeout=_PATIENCE, trust_env=False
+        )
+
+    def kill(self) -> None:
+        """As a power cut to the process: no handler of its own runs."""
+        self.process.send_signal(signal.SIGKILL)
+        self._end()
+
+    def stop(self) -> int:
+        """As a supervisor stops it; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self._end()
+
+    def _end(self) -> int:
+        status = self.process.wait(_PATIENCE)
+        self._reader.join(_PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return status
+
+
+def clean_environment(**settings: Any) -> dict[str, str]:
+    """This process's environment with nobody's ZOOPROXY variables but the ones given; maps and lists become JSON."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZOOPROXY")}
+    given = {
+        f"ZOOPROXY_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in settings.items()
+    }
+    return {**kept, **given}
+
+
+def spawn(data_dir: Path, **settings: Any) -> subprocess.Popen[str]:
+    """``zooproxy serve`` over ``data_dir``, on a free port unless told otherwise."""
+    environment = clean_environment(**{"data_dir": str(data_dir), "host": "127.0.0.1", "port": "0", **settings})
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "zooproxy", "serve"],
+        env=environment,
+        cwd=data_dir,  # so that no zooproxy.toml of the developer's is read
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@contextmanager
+def running_proxy(data_dir: Path, **settings: Any) -> Iterator[ProxyProcess]:
+    proxy = ProxyProcess(spawn(data_dir, **settings))
+    try:
+        yield proxy
+    finally:
+        proxy.stop()

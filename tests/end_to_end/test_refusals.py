@@ -1,0 +1,273 @@
+"""Bad input, from clients, upstreams and operators: each with its status, its problem and what is left of it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import torch
+
+from end_to_end.conftest import StartProxy, played_by
+from end_to_end.proxy_process import ProxyProcess, running_proxy, spawn
+from fakes.upstream import (
+    Behaviour,
+    Upstream,
+    close_delimited,
+    encoded,
+    honest,
+    redirect,
+    reset,
+    running_upstream,
+    status,
+    truncated,
+)
+
+ZOO = "https://download.pytorch.org"
+PLAYED = "/download.pytorch.org"
+HTML = b"<!DOCTYPE html><html><head><title>Renew this domain</title></head><body></body></html>"
+
+
+def problem(proxy: ProxyProcess, code: int, path: str, ref: str | None = None, **query: str) -> dict[str, Any]:
+    """The refusal's body; its ``type`` is cut down to the problem's name."""
+    answer = proxy.get(path, ref, **query)
+    assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json"), answer.text
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == code
+    assert body["title"]
+    assert body["detail"]
+    body["type"] = body["type"].removeprefix("urn:zooproxy:problem:")
+    return body
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One proxy and one upstream for many tests, each of which plays with a file of its own."""
+
+    proxy: ProxyProcess
+    upstream: Upstream
+    data_dir: Path
+
+    def files(self) -> set[Path]:
+        """Every file of the blob store, partial ones included."""
+        return {file for file in self.data_dir.rglob("*") if file.is_file() and not file.name.startswith("zooproxy.db")}
+
+    def play(self, behaviour: bytes | Behaviour) -> tuple[str, str]:
+        """A reference to a new file on an allowed host, and the path that the upstream will be asked for."""
+        name = f"/{uuid4()}.pth"
+        self.upstream.put(PLAYED + name, behaviour)
+        return ZOO + name, PLAYED + name
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    data_dir = tmp_path_factory.mktemp("data")
+    with running_upstream() as upstream, running_proxy(data_dir, mirrors=played_by(upstream)) as proxy:
+        yield Stage(proxy, upstream, data_dir)
+
+
+@pytest.fixture(scope="module")
+def proxy(stage: Stage) -> ProxyProcess:
+    return stage.proxy
+
+
+@pytest.mark.parametrize("path", ["/v1/resolve", "/v1/checkpoint", "/v1/tensors"])
+class TestReferences:
+    def test_an_unknown_name_is_404_with_the_nearest_names(self, proxy: ProxyProcess, path: str) -> None:
+        body = problem(proxy, 404, path, "torchvision://resnet5O")
+        assert body["type"] == "unknown-name"
+        assert "torchvision://resnet50" in body["suggestions"]
+
+    def test_a_name_without_weights_is_404_with_one_that_has_them(self, proxy: ProxyProcess, path: str) -> None:
+        body = problem(proxy, 404, path, "torchvision://shufflenetv2_x1.5")
+        assert body["type"] == "name-without-weights"
+        assert body["suggestions"]
+
+    def test_an_unknown_scheme_is_400(self, proxy: ProxyProcess, path: str) -> None:
+        body = problem(proxy, 400, path, "torchvison://resnet50")
+        assert body["type"] == "unknown-scheme"
+        assert "torchvision://" in body["detail"]
+
+    @pytest.mark.parametrize("ref", ["", "resnet50.pth", "torchvision://", "https://", "https:// a", "http://[::1"])
+    def test_a_malformed_reference_is_400(self, proxy: ProxyProcess, path: str, ref: str) -> None:
+        assert problem(proxy, 400, path, ref)["type"] == "malformed-reference"
+
+    def test_no_reference_at_all_is_400_and_named(self, proxy: ProxyProcess, path: str) -> None:
+        body = problem(proxy, 400, path)
+        assert body["type"] == "bad-request"
+        assert "ref" in body["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/checkpoint", "/v1/tensors"])
+class TestSources:
+    def test_a_host_that_is_not_allowed_is_403_and_never_asked(self, stage: Stage, path: str) -> None:
+        body = problem(stage.proxy, 403, path, f"{stage.upstream.url}/not-allowed.pth")
+        assert (body["type"], body["host"]) == ("host-not-allowed", "127.0.0.1")
+        assert "/not-allowed.pth" not in stage.upstream.seen
+
+    @pytest.mark.parametrize("ref", ["s3://bucket/key.pth", "petrel://bucket/key.pth", "c:s3://b/k.pth", "pavi://m/1"])
+    def test_a_source_that_is_not_fetched_yet_is_501(self, proxy: ProxyProcess, path: str, ref: str) -> None:
+        assert problem(proxy, 501, path, ref)["type"] == "unsupported-source"
+
+
+def test_offline_refuses_what_is_not_held_and_serves_what_is(
+    start_proxy: StartProxy, upstream: Upstream, small_checkpoint: bytes
+) -> None:
+    upstream.put(f"{PLAYED}/a.pth", small_checkpoint)
+    first = start_proxy()
+    assert first.get("/v1/checkpoint", f"{ZOO}/a.pth", variant="raw").content == small_checkpoint
+    first.stop()
+    second = start_proxy(offline="true")
+    assert second.get("/v1/checkpoint", f"{ZOO}/a.pth", variant="raw").content == small_checkpoint
+    assert problem(second, 503, "/v1/checkpoint", f"{ZOO}/b.pth")["type"] == "offline"
+    assert upstream.seen == [f"{PLAYED}/a.pth"]
+
+
+FAULTS: dict[str, tuple[str, Any]] = {
+    "404": ("upstream-status", lambda body: status(404)),
+    "403": ("upstream-status", lambda body: status(403)),
+    "500": ("upstream-status", lambda body: status(500)),
+    "truncated": ("upstream-truncated", lambda body: truncated(body, len(body) // 2)),
+    "reset": ("upstream-truncated", lambda body: reset(body, len(body) // 2)),
+    "close-delimited and short": ("not-a-checkpoint", lambda body: close_delimited(body[: len(body) // 2])),
+    "html": ("not-a-checkpoint", lambda body: honest(HTML)),
+    "json": ("not-a-checkpoint", lambda body: honest(b'{"error": "no such model"}')),
+    "empty": ("not-a-checkpoint", lambda body: honest(b"")),
+    "gzip": ("upstream-encoded", lambda body: encoded(gzip.compress(body))),
+    "redirect loop": ("redirect-refused", lambda body: redirect("")),
+    "redirect away": ("redirect-refused", lambda body: redirect("http://localhost:1/net.pth")),
+}
+
+
+@pytest.mark.parametrize("variant", ["raw", "model"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_upstream_that_fails_is_502_leaves_nothing_and_is_asked_again(
+    stage: Stage, small_checkpoint: bytes, fault: str, variant: str
+) -> None:
+    slug, behaviour = FAULTS[fault]
+    ref, path = stage.play(behaviour(small_checkpoint))
+    before = stage.files()
+    body = problem(stage.proxy, 502, "/v1/checkpoint", ref, variant=variant)
+    assert body["type"] == slug
+    if fault.isdigit():
+        assert body["upstream_status"] == int(fault)
+    assert stage.files() == before
+    assert stage.proxy.get("/v1/resolve", ref).json()["state"] == "absent"
+    stage.upstream.put(path, small_checkpoint)
+    assert stage.proxy.get("/v1/checkpoint", ref, variant="raw").content == small_checkpoint
+
+
+def test_a_wrong_hash_is_502_and_nothing_of_it_is_published_or_served_afterwards(stage: Stage) -> None:
+    unlike_the_others = io.BytesIO()
+    torch.save({"weight": torch.zeros(7)}, unlike_the_others)
+    stage.upstream.put(f"{PLAYED}/models/resnet50-0676ba61.pth", unlike_the_others.getvalue())
+    before = stage.files()
+    for _ in range(2):
+        body = problem(stage.proxy, 502, "/v1/checkpoint", "torchvision://resnet50", variant="raw")
+        assert (body["type"], body["expected_sha256"]) == ("digest-mismatch", "0676ba61")
+        assert stage.files() == before
+        assert problem(stage.proxy, 404, f"/v1/blobs/{body['actual_sha256']}")["type"] == "blob-absent"
+    assert stage.proxy.get("/v1/resolve", "torchvision://resnet50").json()["state"] == "absent"
+
+
+def test_nobody_listening_upstream_is_502(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(mirrors={"download.pytorch.org": ["http://127.0.0.1:1", "off"]})
+    assert problem(proxy, 502, "/v1/checkpoint", "torchvision://resnet50")["type"] == "upstream-unreachable"
+
+
+def test_the_failures_of_earlier_candidates_come_along(start_proxy: StartProxy, upstream: Upstream) -> None:
+    bases = ["http://127.0.0.1:1", f"{upstream.url}/b", "off"]
+    proxy = start_proxy(mirrors={"download.pytorch.org": bases})
+    body = problem(proxy, 502, "/v1/checkpoint", "torchvision://resnet50")
+    assert body["upstream_status"] == 404
+    assert [attempt["type"] for attempt in body["attempts"]] == ["urn:zooproxy:problem:upstream-unreachable"]
+
+
+def test_forms_that_this_version_does_not_serve_are_501_and_raw_works(stage: Stage, small_checkpoint: bytes) -> None:
+    ref, path = stage.play(small_checkpoint)
+    for query in ({"variant": "full"}, {"format": "pth"}):
+        assert problem(stage.proxy, 501, "/v1/checkpoint", ref, **query)["type"] == "unsupported-format"
+    assert path not in stage.upstream.seen
+    assert stage.proxy.get("/v1/checkpoint", ref, variant="raw").content == small_checkpoint
+
+
+def test_a_prefix_that_selects_nothing_is_422_and_tells_what_there_is(stage: Stage) -> None:
+    file = io.BytesIO()
+    torch.save({"backbone.weight": torch.zeros(7), "head.fc.weight": torch.zeros(7)}, file)
+    ref, _ = stage.play(file.getvalue())
+    body = problem(stage.proxy, 422, "/v1/tensors", ref, prefix="neck")
+    assert body["type"] == "nothing-selected"
+    assert body["prefixes"] == ["backbone", "head"]
+
+
+@pytest.mark.parametrize(
+    "query", [{"variant": "half"}, {"format": "onnx"}, {"prefix": "x", "variant": "raw"}, {"varient": "raw"}]
+)
+def test_a_parameter_that_is_wrong_or_unknown_is_400_before_anything_is_fetched(
+    stage: Stage, query: dict[str, str], small_checkpoint: bytes
+) -> None:
+    ref, path = stage.play(small_checkpoint)
+    body = problem(stage.proxy, 400, "/v1/checkpoint", ref, **query)
+    assert body["type"] == "bad-request"
+    assert any(name in body["detail"] for name in query)
+    assert path not in stage.upstream.seen
+
+
+def test_paths_and_methods_that_do_not_exist_are_problems_too(proxy: ProxyProcess) -> None:
+    assert problem(proxy, 404, "/v2/resolve")["type"] == "http"
+    assert problem(proxy, 404, "/v1/zoos/torchvison/map")["type"] == "unknown-zoo"
+    assert problem(proxy, 404, "/v1/blobs/..%2f..%2fetc%2fpasswd")["type"] == "http"
+    assert problem(proxy, 400, "/v1/blobs/passwd")["type"] == "bad-request"
+    answer = proxy.request("POST", "/v1/resolve")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ofline": "true"}, "unknown setting ZOOPROXY_OFLINE"),
+        ({"port": "http"}, "ZOOPROXY_PORT: "),
+        ({"port": "70000"}, "ZOOPROXY_PORT: "),
+        ({"mirrors": "not json"}, "mirrors"),
+        ({"mirrors": {"zoo.example": ["ftp://a"]}}, "MIRRORS: the entries of 'zoo.example'"),
+        ({"pins": {"torchvision://resnet5O": "0" * 64}}, "PINS: the entry 'torchvision://resnet5O'"),
+        ({"pins": {"torchvision://resnet50": "0676ba61"}}, "PINS: the entry 'torchvision://resnet50'"),
+        ({"database_url": "mysql://h/d"}, "sqlite"),
+    ],
+)
+def test_a_setting_that_is_unknown_or_wrong_is_refused_at_start_with_one_sentence(
+    data_dir: Path, settings: dict[str, Any], words: str
+) -> None:
+    process = spawn(data_dir, **settings)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.startswith("zooproxy: settings refused: ")
+    assert words.lower() in stderr.lower()
+    assert "Traceback" not in stderr
+
+
+def test_an_unknown_key_in_the_settings_file_is_refused_at_start(data_dir: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "zooproxy.toml").write_text("ofline = true\n")
+    process = spawn(data_dir)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "unknown setting ofline in zooproxy.toml" in stderr
+
+
+def test_the_clients_own_variables_are_not_the_servers_business(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(token="t", cache_dir="/nowhere", lock="weights.lock")
+    assert proxy.get("/healthz").status_code == 200
+
+
+def test_a_port_that_is_taken_is_refused_with_one_sentence(data_dir: Path, upstream: Upstream) -> None:
+    process: subprocess.Popen[str] = spawn(data_dir, port=str(upstream.port))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {upstream.port}" in stderr
