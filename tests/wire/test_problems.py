@@ -38,3 +38,10 @@ def test_extras_never_displace_a_standard_member():
 
     body = problem_of(Rude("no"), 500)
     assert (body["status"], body["detail"], body["more"]) == (500, "no", 1)
+
+
+def test_failures_that_led_up_to_an_error_come_along():
+    error = UnknownName("no such name")
+    error.attempts = (UnknownName("first"), UnknownName("second"))
+    attempts = problem_of(error, 404)["attempts"]
+    assert [attempt["detail"] for attempt in attempts] == ["first", "second"]

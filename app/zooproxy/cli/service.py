@@ -1,0 +1,44 @@
+"""``zooproxy serve`` and ``zooproxy healthy``: the service as a process, and whether it is ready."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from zooproxy.errors import SettingsError
+
+
+def add_to(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="run the proxy; its settings are ZOOPROXY_<NAME> or zooproxy.toml")
+    serve.set_defaults(run=_serve)
+    healthy = commands.add_parser("healthy", help="ask the proxy that the same settings describe whether it is ready")
+    healthy.set_defaults(run=_healthy)
+
+
+def _serve(_: argparse.Namespace) -> int:
+    _check_installed()
+    from zooproxy.serving.server import run
+    from zooproxy.serving.settings import read_settings
+
+    run(read_settings())
+    return 0
+
+
+def _healthy(_: argparse.Namespace) -> int:
+    _check_installed()
+    from zooproxy.serving.readiness import check_ready
+    from zooproxy.serving.settings import read_settings
+
+    check_ready(read_settings())
+    return 0
+
+
+def _check_installed() -> None:
+    """
+    Raises:
+        SettingsError: this is the bare client's installation.
+    """
+    try:
+        import uvicorn  # noqa: F401  # one of the server's parts that nothing else brings along
+    except ModuleNotFoundError as error:
+        raise SettingsError("the server's parts are not installed: pip install 'zooproxy[server]'") from error
