@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import os
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import BinaryIO, Final
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -14,9 +16,15 @@ from starlette.types import Receive, Scope, Send
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.digest import Hasher, Sha256
+from zooproxy.errors import BlobCorrupt
 from zooproxy.formats.segments import BlobRange, Literal, Rendition, Segment, cut
 from zooproxy.serving.ranges import NotModified, Part, Unsatisfiable, answer
 from zooproxy.wire.routes import OCTETS
+
+#: The ASGI extension by which a server sends a file's bytes itself (asgiref, extensions.rst).
+ZERO_COPY: Final = "http.response.zerocopysend"
+BATCH: Final = 1 << 20
+WORTH_A_CALL: Final = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,10 @@ def reply(request: Request, what: Representation, extra: Mapping[str, str]) -> R
 
 
 class SegmentsResponse(Response):
-    """Streams segments. A failure in the middle ends the connection short of Content-Length, never cleanly."""
+    """Streams segments, by the kernel where server and blob allow it.
+
+    A failure in the middle ends the connection short of Content-Length, never cleanly.
+    """
 
     def __init__(
         self, what: Representation, segments: Sequence[Segment], length: int, status: int, headers: dict[str, str]
@@ -88,13 +99,25 @@ class SegmentsResponse(Response):
         if scope["method"] != "HEAD":
             # Servers drop what is sent after a client has left; unwatched, the rest of the blob would be read for it.
             gone = asyncio.create_task(_left(receive))
+            zero_copy = ZERO_COPY in scope.get("extensions", ()) and self._blob.path is not None
             try:
-                await self._stream(send, gone)
+                await (self._send_by_kernel(send, gone) if zero_copy else self._send_blocks(send, gone))
             finally:
                 gone.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _stream(self, send: Send, gone: asyncio.Task[None]) -> None:
+    async def _send_by_kernel(self, send: Send, gone: asyncio.Task[None]) -> None:
+        with self._blob.file() as file:
+            for batch in batches(self._segments):
+                if gone.done():
+                    return
+                if isinstance(batch, BlobRange):
+                    message = {"file": file, "offset": batch.offset, "count": batch.length, "more_body": True}
+                    await send({"type": ZERO_COPY, **message})
+                else:
+                    await send({"type": "http.response.body", "body": await _gathered(batch, file), "more_body": True})
+
+    async def _send_blocks(self, send: Send, gone: asyncio.Task[None]) -> None:
         async with aclosing(self._blocks()) as blocks:
             async for block in blocks:
                 if gone.done():
@@ -109,6 +132,45 @@ class SegmentsResponse(Response):
                 async with aclosing(self._blob.chunks(segment.offset, segment.length)) as chunks:
                     async for block in chunks:
                         yield block
+
+
+def batches(segments: Sequence[Segment]) -> Iterator[BlobRange | list[Segment]]:
+    """Segments in order: each range worth a system call of its own alone, the small ones in lists of ``BATCH`` bytes.
+
+    A checkpoint of thousands of small tensors is thousands of ranges: a call and a thread's hop for each would cost
+    more than copying them.
+    """
+    small: list[Segment] = []
+    room = BATCH
+    for segment in segments:
+        length = len(segment.data) if isinstance(segment, Literal) else segment.length
+        if small and (length > room or length >= WORTH_A_CALL):
+            yield small
+            small, room = [], BATCH
+        if length >= WORTH_A_CALL and isinstance(segment, BlobRange):
+            yield segment
+        else:
+            small.append(segment)
+            room -= length
+    if small:
+        yield small
+
+
+async def _gathered(batch: list[Segment], file: BinaryIO) -> bytes:
+    if all(isinstance(segment, Literal) for segment in batch):
+        return b"".join(segment.data for segment in batch if isinstance(segment, Literal))
+    return await asyncio.to_thread(_read, batch, file.fileno())
+
+
+def _read(batch: list[Segment], descriptor: int) -> bytes:
+    parts = [
+        segment.data if isinstance(segment, Literal) else os.pread(descriptor, segment.length, segment.offset)
+        for segment in batch
+    ]
+    for segment, part in zip(batch, parts, strict=True):
+        if isinstance(segment, BlobRange) and len(part) < segment.length:
+            raise BlobCorrupt(f"a blob ends before byte {segment.offset + segment.length}; it has to be fetched again")
+    return b"".join(parts)
 
 
 async def _left(receive: Receive) -> None:

@@ -14,10 +14,13 @@ import uvicorn
 
 from zooproxy.errors import SettingsError
 from zooproxy.serving.app import create_app
+from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.settings import Settings
 from zooproxy.serving.wiring import open_provider
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_STALLED_MILLISECONDS = 90_000
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ async def _serve(settings: Settings) -> None:
             _log.info("zooproxy listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
             config = uvicorn.Config(
                 create_app(provider),
+                http=ZeroCopyProtocol,
+                ws="none",
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=settings.shutdown_seconds,
@@ -68,9 +73,14 @@ def _listen(settings: Settings) -> socket.socket:
     """Bound before anything is opened: a second start on the same port fails before it touches the first's data."""
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise SettingsError(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Inherited by every connection: the kernel drops a client that takes nothing for so long. Nothing above it
+        # can do that without leaking the descriptor.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
+    return listening
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
