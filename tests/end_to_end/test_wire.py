@@ -107,23 +107,18 @@ def test_published_files_go_through_raw_byte_for_byte(proxy: ProxyProcess, name:
     assert answer.content == (CHECKPOINTS / name).read_bytes()
 
 
-def test_a_published_zip_file_loads_as_model(proxy: ProxyProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["lpips_v0.1_alex.pth", "lpips_v0.0_vgg.pth", "mmcv_model.pth"])
+def test_a_published_file_loads_as_model(proxy: ProxyProcess, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     import torch
 
     import zooproxy
     from end_to_end.resnet import assert_bit_equal
 
     monkeypatch.setenv("ZOOPROXY", proxy.url)
-    published = torch.load(CHECKPOINTS / "mmcv_model.pth", weights_only=True)
-    loaded = zooproxy.load("https://download.pytorch.org/real/mmcv_model.pth")
+    published = torch.load(CHECKPOINTS / name, map_location="cpu", weights_only=True)
+    loaded = zooproxy.load(f"https://download.pytorch.org/real/{name}")
     assert type(loaded) is type(published)
     assert_bit_equal(loaded, published)
-
-
-def test_a_published_legacy_file_as_model_is_501_and_says_that_raw_works(proxy: ProxyProcess) -> None:
-    answer = proxy.get("/v1/tensors", "https://download.pytorch.org/real/lpips_v0.1_alex.pth")
-    assert answer.status_code == 501
-    assert "variant=raw" in answer.json()["detail"]
 
 
 def test_resolve_explains_a_name(proxy: ProxyProcess) -> None:

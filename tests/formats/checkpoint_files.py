@@ -30,7 +30,7 @@ def index_of(data: bytes) -> TensorIndex:
 
 
 def loaded(data: bytes) -> Any:
-    return torch.load(io.BytesIO(data), weights_only=False)
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
 
 
 def rendered(rendition: Rendition, data: bytes) -> bytes:

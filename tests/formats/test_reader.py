@@ -151,12 +151,6 @@ def test_a_real_file_of_torch_1_6_reads_bit_equal():
     assert_same(rebuilt(index, data), loaded(data))
 
 
-@pytest.mark.parametrize("file_name", ["lpips_v0.0_vgg.pth", "lpips_v0.1_alex.pth"])
-def test_a_legacy_file_is_refused_with_words_and_the_way_out(file_name):
-    with pytest.raises(UnsupportedFormat, match=r"before torch 1\.6.*variant=raw"):
-        index_of((CHECKPOINTS / file_name).read_bytes())
-
-
 def test_a_file_repacked_by_another_tool_reads_bit_equal():
     data = repacked(saved(layouts()["wrapped"]))
     assert_same(rebuilt(index_of(data), data), loaded(data))

@@ -13,6 +13,7 @@ ZIP_ENTRIES: Final = 300_000
 ZIP_DIRECTORY: Final = 64 * 2**20  # bytes of the central directory
 SMALL_RECORD: Final = 4096  # bytes of the records that hold one word (byteorder)
 PICKLE: Final = 128 * 2**20  # bytes of data.pkl; HistoryBuffers of 80 MB have been seen
+WINDOW: Final = 16 * 2**30  # bytes of a file that is mapped whole, where pickles lie between other bytes
 
 # -- pickles ----------------------------------------------------------------------------------------------
 
@@ -40,6 +41,6 @@ INTEGER: Final = 2**63 - 1
 # -- safetensors ------------------------------------------------------------------------------------------
 
 SAFETENSORS_HEADER: Final = 100_000_000  # the reference implementation's MAX_HEADER_SIZE
-SAFETENSORS_HEADER_SNIFFED: Final = 16 * 2**20
+SAFETENSORS_HEADER_READ: Final = 16 * 2**20
 RENDITION_FACTOR: Final = 32  # a rendition's data may be this many times its blob (ties are written twice) …
 RENDITION_EXTRA: Final = 64 * 2**20  # … plus this many bytes

@@ -26,8 +26,9 @@ other mapping; ``other``, anything else.
 
 from __future__ import annotations
 
+import mmap
 from collections import OrderedDict
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from zooproxy.errors import LimitExceeded
 from zooproxy.formats import limits
@@ -66,7 +67,7 @@ def _fits_state_dict(key: str, value: Any) -> bool:
 class Outline:
     """The tree of one checkpoint under construction; ``tensors`` and ``storages`` fill up while it grows."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Union[bytes, mmap.mmap]) -> None:
         self.tensors: list[Tensor] = []
         self.storages: dict[StorageNode, int] = {}
         self.dropped: set[str] = set()

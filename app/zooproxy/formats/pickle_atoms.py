@@ -5,8 +5,9 @@ Number texts are taken only as pickle writers write them: Python's own readers d
 
 from __future__ import annotations
 
+import mmap
 import struct
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
@@ -21,7 +22,7 @@ _DIGIT_BYTES = frozenset(b"0123456789")
 _FLOAT_BYTES = frozenset(b"0123456789+-.einfaEINFA")
 
 
-def uint4(data: bytes, at: int) -> int:
+def uint4(data: Union[bytes, mmap.mmap], at: int) -> int:
     value: int = _UINT4(data, at)[0]
     return value
 

@@ -9,9 +9,10 @@ and no call of anything that the pickle names.
 
 from __future__ import annotations
 
+import mmap
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
@@ -31,7 +32,9 @@ class PickleMachine:
         persistent_load: what stands for a persistent id.
     """
 
-    def __init__(self, data: bytes, rebuilds: Mapping[str, Rebuild], persistent_load: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, data: Union[bytes, mmap.mmap], rebuilds: Mapping[str, Rebuild], persistent_load: Callable[[Any], Any]
+    ) -> None:
         self.data = data
         self.rebuilds = rebuilds
         self.persistent_load = persistent_load

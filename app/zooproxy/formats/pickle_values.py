@@ -15,11 +15,15 @@ class Global:
 
 @dataclass(eq=False)
 class StorageNode:
-    """One storage of the checkpoint, as its persistent id tells: ``size`` bytes, ``dtype`` without the ``torch.``."""
+    """One storage of the checkpoint, as its persistent id tells: ``size`` bytes, ``dtype`` without the ``torch.``.
+
+    ``within``: the storage that this one is a part of, and the element at which it starts there.
+    """
 
     key: str
     dtype: str
     size: int
+    within: Optional[tuple[StorageNode, int]] = None
 
 
 @dataclass(eq=False)

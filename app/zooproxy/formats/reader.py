@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Callable, Final
+from typing import BinaryIO, Callable, Final
 
 from zooproxy.digest import Hasher, Sha256
 from zooproxy.errors import MalformedCheckpoint, NotACheckpoint, UnsupportedFormat
-from zooproxy.formats.outline import Outline, kind_of
+from zooproxy.formats.contents import Contents
+from zooproxy.formats.safetensors_header import read_safetensors
 from zooproxy.formats.sniff import Container, Structure, examine
-from zooproxy.formats.torch_zip import TorchZip
+from zooproxy.formats.torch_legacy import read_torch_legacy
+from zooproxy.formats.torch_zip import read_torch_zip
 from zooproxy.formats.zip_directory import ZipDirectory, read_exactly
 from zooproxy.wire.tensors import Storage, TensorIndex
 
 #: Changes whenever the index of the same bytes may change.
-READER_VERSION: Final = 1
+READER_VERSION: Final = 2
 
 _BLOCK = 2**20
 
@@ -42,7 +44,7 @@ def read_tensor_index(file: BinaryIO, size: int, blob: Sha256) -> TensorIndex:
             f"this checkpoint is {container.words}, which this version does not read; "
             "variant=raw serves it as published"
         )
-    contents = read(file, structure)
+    contents = read(file, size, structure)
     return TensorIndex(
         blob=blob,
         size=size,
@@ -50,57 +52,41 @@ def read_tensor_index(file: BinaryIO, size: int, blob: Sha256) -> TensorIndex:
         kind=contents.kind,
         byteorder=contents.byteorder,
         storages=contents.storages,
-        tensors=tuple(contents.outline.tensors),
+        tensors=contents.tensors,
         tree=contents.tree,
-        dropped=tuple(sorted(contents.outline.dropped)),
+        dropped=tuple(sorted(contents.dropped)),
     )
 
 
 def with_digests(index: TensorIndex, file: BinaryIO) -> TensorIndex:
-    """The index with the sha256 of every storage; reads each storage once, in blocks of 1 MiB.
+    """The index with the sha256 of every storage, and the CRC-32 where the container has none; reads each storage once,
+    in blocks of 1 MiB.
 
     Raises:
         MalformedCheckpoint: the file ends before a storage does.
     """
-    digests: dict[tuple[int, int], Sha256] = {}
+    proven: dict[tuple[int, int], Storage] = {}
     for storage in sorted(index.storages, key=lambda storage: storage.offset):
         extent = (storage.offset, storage.size)
-        if extent not in digests:
-            digests[extent] = _digest(file, storage)
-    storages = tuple(
-        dataclasses.replace(storage, sha256=digests[storage.offset, storage.size]) for storage in index.storages
-    )
+        if extent not in proven:
+            proven[extent] = _with_digest(file, storage)
+    storages = tuple(proven[storage.offset, storage.size] for storage in index.storages)
     return dataclasses.replace(index, storages=storages)
 
 
-def _digest(file: BinaryIO, storage: Storage) -> Sha256:
+def _with_digest(file: BinaryIO, storage: Storage) -> Storage:
     hasher = Hasher()
+    crc32 = 0
     while hasher.size < storage.size:
         length = min(_BLOCK, storage.size - hasher.size)
-        hasher.update(read_exactly(file, storage.offset + hasher.size, length))
-    return hasher.digest()
+        block = read_exactly(file, storage.offset + hasher.size, length)
+        hasher.update(block)
+        crc32 = zlib.crc32(block, crc32) if storage.crc32 is None else storage.crc32
+    return dataclasses.replace(storage, sha256=hasher.digest(), crc32=crc32)
 
 
-@dataclass(frozen=True)
-class _Contents:
-    """What one container's reader found."""
-
-    kind: str
-    byteorder: str
-    storages: tuple[Storage, ...]
-    tree: Any
-    outline: Outline
-
-
-def _read_torch_zip(file: BinaryIO, structure: Structure) -> _Contents:
-    archive = TorchZip(file, structure.directory or ZipDirectory({}, {}))
-    root = archive.load()
-    outline = Outline(archive.data)
-    tree = outline.draw(root)
-    storages = tuple(archive.locate(node) for node in outline.storages)
-    return _Contents(kind_of(root), archive.byteorder(), storages, tree, outline)
-
-
-_READERS: Mapping[Container, Callable[[BinaryIO, Structure], _Contents]] = {
-    Container.TORCH_ZIP: _read_torch_zip,
+_READERS: Mapping[Container, Callable[[BinaryIO, int, Structure], Contents]] = {
+    Container.TORCH_ZIP: lambda file, _, structure: read_torch_zip(file, structure.directory or ZipDirectory({}, {})),
+    Container.TORCH_LEGACY: lambda file, size, _: read_torch_legacy(file, size),
+    Container.SAFETENSORS: lambda file, size, _: read_safetensors(file, size),
 }

@@ -67,6 +67,19 @@ def make_storage(type_name: str, key: str, count: Any) -> Union[StorageNode, Pla
     return StorageNode(key, dtype, _natural(count) * DTYPE_SIZES[dtype])
 
 
+def make_storage_view(root: StorageNode, key: str, offset: Any, count: Any) -> StorageNode:
+    """``count`` elements of ``root`` from element ``offset`` on: older files name parts of storages.
+
+    Raises:
+        MalformedCheckpoint: they do not lie within ``root``.
+    """
+    start = _natural(offset)
+    size = _natural(count) * DTYPE_SIZES[root.dtype]
+    if start * DTYPE_SIZES[root.dtype] + size > root.size:
+        raise MalformedCheckpoint("the pickle has a part of a storage that reaches past the storage's end")
+    return StorageNode(key, root.dtype, size, (root, start))
+
+
 def _natural(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise MalformedCheckpoint("the pickle has a tensor or a storage with a size that is no natural number")
@@ -91,7 +104,10 @@ def _make_tensor(storage: StorageNode, dtype: str, args: tuple[Any, ...]) -> Ten
         raise MalformedCheckpoint("the pickle has a tensor with more dimensions than strides, or fewer")
     if _end(tensor) * DTYPE_SIZES[dtype] > storage.size:
         raise MalformedCheckpoint("the pickle has a tensor that reaches past the end of its storage")
-    return tensor
+    if storage.within is None:
+        return tensor
+    root, start = storage.within
+    return TensorNode(root, dtype, start + tensor.offset, tensor.shape, tensor.stride)
 
 
 def _stored(args: tuple[Any, ...]) -> Optional[StorageNode]:

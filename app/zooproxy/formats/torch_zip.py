@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Optional, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
+from zooproxy.formats.contents import Contents, contents_of
 from zooproxy.formats.pickle_machine import PickleMachine
 from zooproxy.formats.pickle_opcodes import run_pickle
 from zooproxy.formats.pickle_values import Global, Placeholder, StorageNode
@@ -32,6 +33,15 @@ def root_folder(directory: ZipDirectory) -> Optional[str]:
     first = next(iter(directory.records), "")
     root, slash, _ = first.partition("/")
     return root if slash and root else None
+
+
+def read_torch_zip(file: BinaryIO, directory: ZipDirectory) -> Contents:
+    """
+    Raises:
+        MalformedCheckpoint, LimitExceeded: as ``TorchZip``.
+    """
+    archive = TorchZip(file, directory)
+    return contents_of(archive.load(), archive.data, archive.locate, byteorder=archive.byteorder())
 
 
 class TorchZip:

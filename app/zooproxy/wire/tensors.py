@@ -41,9 +41,19 @@ DTYPE_SIZES: Final[Mapping[str, int]] = {
 }
 
 
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of a tensor of that shape whose last dimension lies closest."""
+    stride: list[int] = []
+    step = 1
+    for length in reversed(shape):
+        stride.append(step)
+        step *= max(1, length)
+    return tuple(reversed(stride))
+
+
 @dataclass(frozen=True)
 class Storage:
-    """``size`` bytes of the blob from byte ``offset`` on; ``crc32`` where the container has one."""
+    """``size`` bytes of the blob from byte ``offset`` on, with their digests as far as they are known."""
 
     offset: int
     size: int
