@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from zooproxy.errors import UnknownZoo
 from zooproxy.names import sections
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.hints import sha256_hint
 from zooproxy.names.reference import parse
+from zooproxy.names.zoos import SHIPPED
 
 DATA = Path(sections.__file__).parent / "data"
 
@@ -34,19 +36,8 @@ def test_map_equals_mmengines_key_for_key_and_in_order(shipped: Catalog, zoo: st
     assert list(shipped.map(zoo).items()) == mmengines(f"{zoo}.json")
 
 
-def test_aliases_equal_mmengines_but_for_the_targets_that_lead_nowhere(shipped: Catalog) -> None:
-    known = shipped.map("openmmlab")
-    published = mmengines("deprecated.json")
-    aliases = shipped.aliases("openmmlab")
-
-    assert list(aliases) == [alias for alias, _ in published]
-    changed = {alias: aliases[alias] for alias, target in published if aliases[alias] != target}
-    assert changed == {
-        "resnet50_caffe_bgr": "detectron2/resnet50_caffe",
-        "resnet101_caffe_bgr": "detectron2/resnet101_caffe",
-    }
-    assert all(target not in known for alias, target in published if alias in changed)
-    assert all(target in known for target in aliases.values())
+def test_aliases_equal_mmengines_key_for_key_and_in_order(shipped: Catalog) -> None:
+    assert list(shipped.aliases("openmmlab").items()) == mmengines("deprecated.json")
 
 
 def test_torchvision_map_begins_with_mmengines_legacy_map(shipped: Catalog) -> None:
@@ -113,35 +104,98 @@ def test_torchvision_map_leaves_out_what_mmengine_leaves_out(shipped: Catalog, n
     assert name not in shipped.map("torchvision")
 
 
-def test_every_shipped_url_is_canonical_and_all_but_three_legacy_ones_carry_a_hint(shipped: Catalog) -> None:
-    hintless = []
+def test_every_shipped_url_is_canonical(shipped: Catalog) -> None:
     for zoo in shipped.zoos():
         for name, url in shipped.map(zoo.name).items():
-            if url is not None:
-                assert parse(url).canonical == url
-                if sha256_hint(url.rpartition("/")[2]) is None:
-                    hintless.append(f"{zoo.name}://{name}")
-    assert hintless == [
+            assert url is None or parse(url).canonical == url, f"{zoo.name}://{name}"
+
+
+def test_every_url_of_mmengines_maps_carries_a_hint_but_three(shipped: Catalog) -> None:
+    urls = {
+        f"{zoo}://{name}": url
+        for zoo in ("torchvision", "openmmlab", "mmcls")
+        for name, url in shipped.map(zoo).items()
+    }
+
+    assert [name for name, url in urls.items() if url is not None and sha256_hint(url.rpartition("/")[2]) is None] == [
         "openmmlab://mmedit/vgg16",
         "openmmlab://mmedit/res34_en_nomixup",
         "openmmlab://mmedit/mobilenet_v2",
     ]
 
 
+@pytest.mark.parametrize(
+    ("zoo", "names", "leading_nowhere"),
+    [
+        ("mmdet", 584, 0),
+        ("mmseg", 626, 0),
+        ("mmpretrain", 527, 0),
+        ("mmpose", 367, 0),
+        ("mmaction2", 184, 0),
+        ("mmocr", 44, 0),
+        ("mmdet3d", 112, 1),
+        ("mmagic", 230, 3),
+        ("mmrotate", 50, 0),
+        ("mmflow", 50, 0),
+        ("mmselfsup", 41, 0),
+        ("mmrazor", 52, 1),
+        ("mmtrack", 67, 0),
+    ],
+)
+def test_openmmlab_zoo_has_every_weight_of_its_metafiles(
+    shipped: Catalog, zoo: str, names: int, leading_nowhere: int
+) -> None:
+    urls = list(shipped.map(zoo).values())
+
+    assert (len(urls), urls.count(None)) == (names, leading_nowhere)
+
+
+def test_nothing_of_mmyolo_is_shipped(shipped: Catalog) -> None:
+    with pytest.raises(UnknownZoo, match="zooproxy catalog sync"):
+        shipped.map("mmyolo")
+    assert not [path for path in DATA.iterdir() if "mmyolo" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize(
+    "builder", ["vit_b_16", "retinanet_resnet50_fpn", "quantized_resnet50", "raft_large", "r3d_18"]
+)
+def test_torchvision_builder_without_a_key_is_its_default_and_says_so(shipped: Catalog, builder: str) -> None:
+    found = shipped.resolve(parse(f"torchvision://{builder}"))
+
+    assert found.canonical.endswith(".default")
+    assert found.metadata["architecture"] == [builder]
+    assert f"{builder} is " in found.warnings[0]
+
+
+def test_torchvision_tells_the_meta_of_every_member(shipped: Catalog) -> None:
+    (section,) = [section for section in sections.shipped_sections() if section.zoo == "torchvision"]
+    members = {name: record for name, record in section.records.items() if not name.endswith(".default")}
+
+    assert len(members) == 166
+    assert all(record.params and record.flops is not None and record.file_size_mib for record in members.values())
+    assert all(record.training_recipe and record.results for record in members.values())
+    assert members["vgg16.imagenet1k_features"].results[0].metrics["acc@1"] is None
+
+
 def test_every_correction_fits_what_is_shipped() -> None:
     corrections = sections.shipped_corrections()
     shipped = {section.zoo: section for section in sections.shipped_sections()}
     urls = {url for section in shipped.values() for url in section.models.values()}
+    published = {record.url for section in shipped.values() for record in section.records.values()}
 
     assert len(corrections.hints) == 8
     assert {override.url for override in corrections.hints} <= urls
     assert all(override.reason and override.hint != sha256_hint(override.url) for override in corrections.hints)
     for repair in corrections.aliases:
         assert shipped[repair.zoo].aliases[repair.alias] == repair.published
+        assert repair.target in shipped[repair.zoo].models
         assert repair.reason
+    assert len(corrections.urls) == 10
+    assert {repair.published for repair in corrections.urls} <= published
+    assert all(repair.reason and (repair.url is None or parse(repair.url)) for repair in corrections.urls)
 
 
-@pytest.mark.parametrize("zoo", sections.SHIPPED)
+@pytest.mark.parametrize("zoo", SHIPPED)
 def test_packaged_section_is_byte_for_byte_what_is_written_for_it(zoo: str) -> None:
     text = (DATA / f"{zoo}.json").read_text(encoding="utf-8")
 
@@ -150,9 +204,9 @@ def test_packaged_section_is_byte_for_byte_what_is_written_for_it(zoo: str) -> N
 
 def test_shipped_catalog_is_read_within_its_share_of_a_start() -> None:
     started = time.process_time()
-    Catalog.shipped()
+    Catalog.shipped().hosts()
 
-    assert time.process_time() - started < 0.02
+    assert time.process_time() - started < 0.3  # the whole catalog's share of a start
 
 
 def test_importing_names_reads_no_data_and_nothing_heavy() -> None:

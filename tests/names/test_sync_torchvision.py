@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from zooproxy.errors import UnreadablePackage
-from zooproxy.names.sync.torchvision import read_weights, torchvision_section
-from zooproxy.names.sync.wheels import Wheel
+from zooproxy.names.records import Record, Result
+from zooproxy.names.sections import Synonym
+from zooproxy.names.sync.mmengine import LegacyMap, legacy_map
+from zooproxy.names.sync.packages import Wheel
+from zooproxy.names.sync.torchvision import torchvision_section
 
 MakeWheel = Callable[..., io.BytesIO]
 
@@ -42,9 +45,12 @@ def get_model_weights(name):
     return next(t for t in typing.get_args(annotation) if issubclass(t, WeightsEnum))
 """
 RESNET = '''
+NONE = None
+def _unknown(): return {}
 from typing import Any, Optional
 from ._api import Weights, WeightsEnum, register_model
-_META = {"min_size": (1, 1)}
+_BASE = {"min_size": (1, 1), "license": "https://h/LICENSE"}
+_META = {**_BASE, "recipe": "https://h/recipe", "categories": ["a", "b"]}
 def _kept(function): return function
 class _Other:
     IMAGENET1K_V1 = "no weights"
@@ -52,7 +58,20 @@ class ResNet9_Weights(WeightsEnum):
     """Two members, DEFAULT is the second."""
     _ignore_ = ["unit"]
     unit = str("GFLOPs")
-    IMAGENET1K_V1 = Weights(url="https://h/resnet9-" "0badcafe.pth", meta={**_META})
+    IMAGENET1K_V1 = Weights(
+        url="https://h/resnet9-" "0badcafe.pth",
+        meta={
+            **_META,
+            **_unknown(),
+            "num_params": 1000,
+            "_ops": 1.5,
+            "_file_size": 0.25,
+            "_docs": """Two
+                lines.""",
+            "_metrics": {"ImageNet-1K": {"acc@1": 76.13, "acc@5": float("nan")}, "none": NONE},
+            7: "no text",
+        },
+    )
     IMAGENET1K_V2 = Weights("https://h/resnet9-deadbeef.pth")
     NEWEST = IMAGENET1K_V2
     DEFAULT = NEWEST
@@ -62,7 +81,9 @@ class Empty_Weights(WeightsEnum):
 def resnet7(*, weights: Optional[ResNet9_Weights] = None) -> None: ...
 @_kept
 @register_model()
-def resnet9(*, weights: Optional[ResNet9_Weights] = None, progress: bool = True, **kwargs: Any) -> None: ...
+def resnet9(*, weights: Optional[ResNet9_Weights] = None, progress: bool = True, **kwargs: Any) -> None:
+    """ResNet-9 from `A
+    Paper <https://arxiv.org/abs/1>`__, see `elsewhere <https://h>`__."""
 @register_model(name="a_registered_name")
 def resnet8(*, weights: Optional[ResNet9_Weights] = None) -> None: ...
 @register_model()
@@ -114,12 +135,13 @@ EXPECTED = {
 }
 
 
-def mmengine_wheel(make_wheel: MakeWheel, legacy: object = LEGACY) -> Wheel:
-    return Wheel(make_wheel({"mmengine/hub/torchvision_0.12.json": json.dumps(legacy)}, name="mmengine-lite"))
+def mmengines(make_wheel: MakeWheel, legacy: object = LEGACY) -> LegacyMap:
+    members = {"mmengine/hub/torchvision_0.12.json": json.dumps(legacy)}
+    return legacy_map(Wheel(make_wheel(members, name="mmengine-lite")))
 
 
 def test_section_of_a_wheel_has_every_key_in_mmengines_order(make_wheel: MakeWheel) -> None:
-    section = torchvision_section(Wheel(make_wheel(MEMBERS, name="torchvision")), mmengine_wheel(make_wheel))
+    section = torchvision_section(Wheel(make_wheel(MEMBERS, name="torchvision")), mmengines(make_wheel))
 
     assert section.zoo == "torchvision"
     assert list(section.models.items()) == list(EXPECTED.items())
@@ -149,14 +171,58 @@ def test_section_equals_what_mmengine_builds_from_the_imported_wheel(make_wheel:
         text=True,
     )
 
-    section = torchvision_section(Wheel(file), mmengine_wheel(make_wheel, legacy))
+    section = torchvision_section(Wheel(file), mmengines(make_wheel, legacy))
     assert list(section.models.items()) == list(json.loads(done.stdout.splitlines()[-1]).items())
 
 
 def test_section_of_the_same_wheels_is_the_same(make_wheel: MakeWheel) -> None:
-    wheel, mmengine = Wheel(make_wheel(MEMBERS)), mmengine_wheel(make_wheel)
+    wheel, mmengine = Wheel(make_wheel(MEMBERS)), mmengines(make_wheel)
 
     assert torchvision_section(wheel, mmengine) == torchvision_section(wheel, mmengine)
+
+
+def test_records_tell_every_members_meta(make_wheel: MakeWheel) -> None:
+    section = torchvision_section(Wheel(make_wheel(MEMBERS)), mmengines(make_wheel))
+
+    assert section.records["resnet9.imagenet1k_v1"] == Record(
+        url="https://h/resnet9-0badcafe.pth",
+        architecture=("resnet9",),
+        results=(Result("Image Classification", "ImageNet-1K", {"acc@1": 76.13, "acc@5": None}),),
+        params=1000,
+        flops=1_500_000_000,
+        file_size_mib=0.25,
+        paper_title="A Paper",
+        paper_url="https://arxiv.org/abs/1",
+        training_recipe="https://h/recipe",
+        licence="https://h/LICENSE",
+        notes="Two lines.",
+    )
+    assert section.records["resnet9.imagenet1k_v2"] == Record(
+        "https://h/resnet9-deadbeef.pth",
+        architecture=("resnet9",),
+        paper_title="A Paper",
+        paper_url="https://arxiv.org/abs/1",
+    )
+
+
+def test_records_of_subpackages_are_names_beyond_the_map(make_wheel: MakeWheel) -> None:
+    section = torchvision_section(Wheel(make_wheel(MEMBERS)), mmengines(make_wheel))
+
+    assert set(section.records) - set(section.models) == {"deep.default", "deep.v1"}
+    assert section.records["deep.default"].url == "https://h/deep-55556666.pth"
+
+
+def test_synonyms_are_the_builders_that_the_map_lacks_each_with_a_note(make_wheel: MakeWheel) -> None:
+    section = torchvision_section(Wheel(make_wheel(MEMBERS, name="torchvision")), mmengines(make_wheel))
+    note = "a builder's bare name stands for its default weights: {} as of torchvision 1.2.3"
+
+    assert section.synonyms == {
+        "a_registered_name": Synonym(
+            "resnet9.default", note.format("a_registered_name is ResNet9_Weights.IMAGENET1K_V2")
+        ),
+        "deep": Synonym("deep.default", note.format("deep is Deep_Weights.V1")),
+        "zz_last": Synonym("alexnet.default", note.format("zz_last is AlexNet_Weights.IMAGENET1K_SWAG_V1")),
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,15 +238,16 @@ def test_section_of_the_same_wheels_is_the_same(make_wheel: MakeWheel) -> None:
         ("@register_model()\ndef a(): ...", "weights of a"),
     ],
 )
-def test_read_weights_of_source_that_is_not_understood_is_unreadable(source: str, words: str) -> None:
+def test_section_of_source_that_is_not_understood_is_unreadable(make_wheel: MakeWheel, source: str, words: str) -> None:
     with pytest.raises(UnreadablePackage, match=words):
-        read_weights({"torchvision/models/a.py": source})
+        torchvision_section(Wheel(make_wheel({"torchvision/models/a.py": source})), mmengines(make_wheel))
 
 
-def test_read_weights_executes_nothing(tmp_path: Path) -> None:
+def test_section_executes_nothing(make_wheel: MakeWheel, tmp_path: Path) -> None:
     witness = tmp_path / "executed"
     source = f"open({str(witness)!r}, 'w')\n{RESNET}"
 
-    read_weights({"torchvision/models/resnet.py": source})
+    section = torchvision_section(Wheel(make_wheel({"torchvision/models/resnet.py": source})), mmengines(make_wheel))
 
+    assert "resnet9.default" in section.models
     assert not witness.exists()

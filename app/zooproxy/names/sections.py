@@ -1,75 +1,79 @@
-"""The packaged data as frozen values: one section for each zoo, and the corrections to what was published."""
+"""The catalog's data as frozen values: a section is what one source says about one zoo."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final, Optional
 
-from zooproxy.names.zoos import MMCLS, OPENMMLAB, TORCHVISION
+from zooproxy.names.corrections import Corrections, corrections_from_json
+from zooproxy.names.records import Record, record_from_json
+from zooproxy.names.zoos import SHIPPED
 
-SHIPPED: Final = (TORCHVISION, OPENMMLAB, MMCLS)
+#: Layers, in the order in which a later one overrules an earlier one.
+PACKAGED: Final = "shipped"
+SYNCED: Final = "synced"
+SITE_FILE: Final = "site"
+ADMINISTRATOR: Final = "administrator"
+LAYERS: Final = (PACKAGED, SYNCED, SITE_FILE, ADMINISTRATOR)
+
+
+@dataclass(frozen=True)
+class Synonym:
+    """Another spelling of the name ``target``; ``note`` is what a user of it should know, None if nothing."""
+
+    target: str
+    note: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class Section:
-    """One zoo's data, as published: ``models`` maps a name to its URL, None where no weights were ever published.
+    """What one layer says about one zoo, as published.
 
-    ``aliases`` maps an old name to the one that replaced it. ``origin`` stamps where it was read from: package,
-    version, wheel, its sha256, licence, date of the wheel.
+    Attributes:
+        origin: where it was read from: package, version, wheel, its sha256, licence, date of the wheel.
+        models: the zoo's map: name to URL, None where no weights were ever published.
+        aliases: an old name, and the one that replaced it.
+        synonyms: spellings that the publisher has for names, none of them deprecated.
+        records: what is known about names; those that ``models`` lacks are names all the same.
+        layer: one of ``LAYERS``.
     """
 
     zoo: str
     origin: Mapping[str, object]
     models: Mapping[str, Optional[str]]
-    aliases: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class AliasRepair:
-    """An alias that was published with the target ``published``, which no zoo has; ``target`` is what it meant."""
-
-    zoo: str
-    alias: str
-    published: str
-    target: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class HintOverride:
-    """A URL whose file name carries a hash that is not its content's; ``hint`` is, None where nobody knows it."""
-
-    url: str
-    hint: Optional[str]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Corrections:
-    aliases: tuple[AliasRepair, ...] = ()
-    hints: tuple[HintOverride, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    synonyms: Mapping[str, Synonym] = field(default_factory=dict)
+    records: Mapping[str, Record] = field(default_factory=dict)
+    layer: str = PACKAGED
 
 
 def section_to_json(section: Section) -> str:
-    """The text that is packaged: the same bytes for the same section."""
-    members: dict[str, Any] = {"zoo": section.zoo, "origin": dict(section.origin), "models": dict(section.models)}
-    members["aliases"] = dict(section.aliases)
-    return json.dumps(members, indent=1, ensure_ascii=False) + "\n"
+    """The text that is packaged: the same bytes for the same section, a line for each name."""
+    members = {
+        "zoo": json.dumps(section.zoo),
+        "origin": json.dumps(dict(section.origin), indent=1, ensure_ascii=False),
+        "models": "null" if _tells_itself(section) else _lines(section.models.items()),
+        "aliases": _lines(section.aliases.items()),
+        "synonyms": _lines((name, _synonym_to_json(synonym)) for name, synonym in section.synonyms.items()),
+        "records": _lines((name, record.to_json()) for name, record in section.records.items()),
+    }
+    return "{\n" + ",\n".join(f'"{name}": {text}' for name, text in members.items()) + "\n}\n"
 
 
-def section_from_json(text: str) -> Section:
+def section_from_json(text: str, layer: str = PACKAGED) -> Section:
+    """The section that ``section_to_json`` wrote; anything else raises ValueError, KeyError, TypeError or
+    AttributeError."""
     members = json.loads(text)
-    return Section(members["zoo"], members["origin"], members["models"], members["aliases"])
-
-
-def corrections_from_json(text: str) -> Corrections:
-    members = json.loads(text)
-    return Corrections(
-        tuple(AliasRepair(**row) for row in members["aliases"]), tuple(HintOverride(**row) for row in members["hints"])
-    )
+    records = {name: record_from_json(row) for name, row in members["records"].items()}
+    models = members["models"]
+    if models is None:
+        models = {name: record.url for name, record in records.items()}
+    synonyms = {name: Synonym(*row) for name, row in members["synonyms"].items()}
+    return Section(members["zoo"], members["origin"], models, members["aliases"], synonyms, records, layer)
 
 
 def shipped_sections() -> tuple[Section, ...]:
@@ -80,5 +84,29 @@ def shipped_corrections() -> Corrections:
     return corrections_from_json(_packaged("corrections.json"))
 
 
+def data_directory() -> Path:
+    """Where the packaged data lies, for those who write it anew."""
+    return Path(__file__).parent / "data"
+
+
 def _packaged(name: str) -> str:
     return resources.files("zooproxy.names").joinpath("data", name).read_text(encoding="utf-8")
+
+
+def _tells_itself(section: Section) -> bool:
+    """Whether the map is no more than the records' own URLs, so that writing it would say everything twice."""
+    told = {name: record.url for name, record in section.records.items()}
+    return bool(told) and list(told.items()) == list(section.models.items())
+
+
+def _lines(entries: Iterable[tuple[str, Any]]) -> str:
+    lines = ",\n".join(f" {_compact(name)}: {_compact(value)}" for name, value in entries)
+    return "{\n" + lines + "\n}" if lines else "{}"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _synonym_to_json(synonym: Synonym) -> list[str]:
+    return [synonym.target] if synonym.note is None else [synonym.target, synonym.note]

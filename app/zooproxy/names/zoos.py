@@ -1,4 +1,4 @@
-"""Zoos and the schemes that lead to them."""
+"""Zoos and the schemes that lead to them. The one list: references, catalog and the client's hooks read it here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,35 @@ TORCHVISION: Final = "torchvision"
 OPENMMLAB: Final = "openmmlab"
 MMCLS: Final = "mmcls"
 
+#: The zoos of OpenMMLab's packages, by the package that describes them in its metafiles.
+ZOO_OF_PACKAGE: Final[Mapping[str, str]] = {
+    "mmdet": "mmdet",
+    "mmsegmentation": "mmseg",
+    "mmpretrain": "mmpretrain",
+    "mmpose": "mmpose",
+    "mmaction2": "mmaction2",
+    "mmocr": "mmocr",
+    "mmdet3d": "mmdet3d",
+    "mmagic": "mmagic",
+    "mmrotate": "mmrotate",
+    "mmflow": "mmflow",
+    "mmselfsup": "mmselfsup",
+    "mmrazor": "mmrazor",
+    "mmtrack": "mmtrack",
+    "mmyolo": "mmyolo",
+}
+
+#: Known, and never shipped: the package is GPL-3.0. A site can sync it for itself.
+NOT_SHIPPED: Final = frozenset({"mmyolo"})
+
+#: The zoos whose names come with zooproxy, in the order in which they are listed.
+SHIPPED: Final = (
+    TORCHVISION,
+    OPENMMLAB,
+    MMCLS,
+    *(zoo for zoo in ZOO_OF_PACKAGE.values() if zoo not in NOT_SHIPPED),
+)
+
 #: Every scheme of a zoo, as mmengine's registry spells it; a zoo's own name is its canonical scheme.
 ZOO_OF_SCHEME: Final[Mapping[str, str]] = {
     "torchvision": TORCHVISION,
@@ -17,6 +46,8 @@ ZOO_OF_SCHEME: Final[Mapping[str, str]] = {
     "openmmlab": OPENMMLAB,
     "open-mmlab": OPENMMLAB,
     "mmcls": MMCLS,
+    **{zoo: zoo for zoo in ZOO_OF_PACKAGE.values()},
+    "mmsegmentation": "mmseg",
 }
 
 #: Schemes that still work and that users are asked to leave, with mmengine's own words.
@@ -30,12 +61,19 @@ RECIPE_OF_ZOO: Final[Mapping[str, str]] = {MMCLS: "mmcls"}
 
 @dataclass(frozen=True)
 class Zoo:
-    """A namespace of names. ``origin`` is the stamp of its data (JSON values); ``models`` counts its names."""
+    """A namespace of names.
+
+    Attributes:
+        origin: the stamp of its data (JSON values), that of the last layer which replaced it.
+        models: how many names it has that lead to weights, aliases not counted.
+        layers: the layers that have names in it, first the one that is overruled by all others.
+    """
 
     name: str
     schemes: tuple[str, ...]
     origin: Mapping[str, object]
     models: int
+    layers: tuple[str, ...] = ()
 
 
 def schemes_of(zoo: str) -> tuple[str, ...]:

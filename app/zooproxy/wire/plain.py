@@ -147,32 +147,47 @@ _ENCODERS: dict[type, Callable[[_Encoder, Any, int], Any]] = {
 }
 
 
-def from_json(encoded: Any, tensor: Optional[Callable[[int], Any]] = None) -> Any:
-    """The value that ``to_json`` wrote; each tensor leaf becomes ``tensor(position)``, or a ``TensorRef``.
+#: What a leaf for a tensor becomes, by its position; and what an ``Inert`` becomes.
+_Leaves = tuple[Callable[[int], Any], Callable[[Inert], Any]]
+
+
+def from_json(
+    encoded: Any,
+    tensor: Optional[Callable[[int], Any]] = None,
+    inert: Optional[Callable[[Inert], Any]] = None,
+) -> Any:
+    """The value that ``to_json`` wrote.
+
+    Each tensor leaf becomes ``tensor(position)``, by default a ``TensorRef``; each ``Inert`` becomes ``inert`` of it,
+    by default itself.
 
     Raises:
         MalformedCheckpoint: JSON that ``to_json`` does not write.
         LimitExceeded: it nests deeper than Python can follow.
     """
     try:
-        return _decode(encoded, tensor or TensorRef)
+        return _decode(encoded, (tensor or TensorRef, inert or _itself))
     except RecursionError as error:
         raise LimitExceeded(f"the plain values nest deeper than {MAX_DEPTH} levels") from error
 
 
-def _decode(encoded: Any, tensor: Callable[[int], Any]) -> Any:
+def _itself(value: Inert) -> Any:
+    return value
+
+
+def _decode(encoded: Any, leaves: _Leaves) -> Any:
     if isinstance(encoded, list):
-        return [_decode(item, tensor) for item in encoded]
+        return [_decode(item, leaves) for item in encoded]
     if not isinstance(encoded, dict):
         return encoded
     tag = next(iter(encoded), "")
     if not tag.startswith("$"):
-        return {key: _decode(item, tensor) for key, item in encoded.items()}
+        return {key: _decode(item, leaves) for key, item in encoded.items()}
     decode = _DECODERS.get(tag)
     if decode is None:
         raise MalformedCheckpoint("the plain values carry a tag that this version does not know")
     try:
-        return decode(encoded, tensor)
+        return decode(encoded, leaves)
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedCheckpoint(f"the plain values carry a malformed {tag}") from error
 
@@ -183,37 +198,39 @@ def _typed(value: Any, kind: type) -> Any:
     return value
 
 
-def _decode_pairs(pairs: Any, tensor: Callable[[int], Any]) -> list[tuple[Any, Any]]:
-    return [(_decode(key, tensor), _decode(value, tensor)) for key, value in pairs]
+def _decode_pairs(pairs: Any, leaves: _Leaves) -> list[tuple[Any, Any]]:
+    return [(_decode(key, leaves), _decode(value, leaves)) for key, value in pairs]
 
 
-def _decode_complex(encoded: dict[str, Any], tensor: Callable[[int], Any]) -> complex:
+def _decode_complex(encoded: dict[str, Any], leaves: _Leaves) -> complex:
     real, imaginary = encoded["$complex"]
-    return complex(_decode(real, tensor), _decode(imaginary, tensor))
+    return complex(_decode(real, leaves), _decode(imaginary, leaves))
 
 
-def _decode_ordered(encoded: dict[str, Any], tensor: Callable[[int], Any]) -> OrderedDict[Any, Any]:
-    value: OrderedDict[Any, Any] = OrderedDict(_decode_pairs(encoded["$odict"], tensor))
+def _decode_ordered(encoded: dict[str, Any], leaves: _Leaves) -> OrderedDict[Any, Any]:
+    value: OrderedDict[Any, Any] = OrderedDict(_decode_pairs(encoded["$odict"], leaves))
     if "$metadata" in encoded:
-        value._metadata = _decode(encoded["$metadata"], tensor)  # type: ignore[attr-defined]  # as torch does
+        value._metadata = _decode(encoded["$metadata"], leaves)  # type: ignore[attr-defined]  # as torch does
     return value
 
 
-_DECODERS: dict[str, Callable[[dict[str, Any], Callable[[int], Any]], Any]] = {
+_DECODERS: dict[str, Callable[[dict[str, Any], _Leaves], Any]] = {
     "$int": lambda encoded, _: int(encoded["$int"]),
     "$float": lambda encoded, _: float(encoded["$float"]),
     "$complex": _decode_complex,
     "$bytes": lambda encoded, _: base64.b64decode(encoded["$bytes"], validate=True),
-    "$tuple": lambda encoded, tensor: tuple(_decode(item, tensor) for item in encoded["$tuple"]),
-    "$set": lambda encoded, tensor: {_decode(item, tensor) for item in encoded["$set"]},
-    "$frozenset": lambda encoded, tensor: frozenset(_decode(item, tensor) for item in encoded["$frozenset"]),
-    "$dict": lambda encoded, tensor: dict(_decode_pairs(encoded["$dict"], tensor)),
+    "$tuple": lambda encoded, leaves: tuple(_decode(item, leaves) for item in encoded["$tuple"]),
+    "$set": lambda encoded, leaves: {_decode(item, leaves) for item in encoded["$set"]},
+    "$frozenset": lambda encoded, leaves: frozenset(_decode(item, leaves) for item in encoded["$frozenset"]),
+    "$dict": lambda encoded, leaves: dict(_decode_pairs(encoded["$dict"], leaves)),
     "$odict": _decode_ordered,
-    "$tensor": lambda encoded, tensor: tensor(_typed(encoded["$tensor"], int)),
-    "$inert": lambda encoded, tensor: Inert(
-        _typed(encoded["$inert"], str),
-        _decode(encoded["args"], tensor),
-        _decode(encoded["state"], tensor),
-        _decode(encoded["items"], tensor),
+    "$tensor": lambda encoded, leaves: leaves[0](_typed(encoded["$tensor"], int)),
+    "$inert": lambda encoded, leaves: leaves[1](
+        Inert(
+            _typed(encoded["$inert"], str),
+            _decode(encoded["args"], leaves),
+            _decode(encoded["state"], leaves),
+            _decode(encoded["items"], leaves),
+        )
     ),
 }

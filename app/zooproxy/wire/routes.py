@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -12,10 +12,16 @@ DEFAULT_PORT: Final = 8765
 ZOOS: Final = "/v1/zoos"
 ZOO_MAP: Final = "/v1/zoos/{zoo}/map"
 ZOO_ALIASES: Final = "/v1/zoos/{zoo}/aliases"
+ZOO_MODELS: Final = "/v1/zoos/{zoo}/models"
+ZOO_MODEL: Final = "/v1/zoos/{zoo}/models/{name:path}"
+MODELS: Final = "/v1/models"
 RESOLVE: Final = "/v1/resolve"
 CHECKPOINT: Final = "/v1/checkpoint"
 TENSORS: Final = "/v1/tensors"
 BLOB: Final = "/v1/blobs/{sha256}"
+FILLS: Final = "/v1/fills"
+FILL: Final = "/v1/fills/{id}"
+EVENTS: Final = "/v1/events"
 HEALTH: Final = "/healthz"
 READY: Final = "/readyz"
 
@@ -23,6 +29,7 @@ WARNING_HEADER: Final = "Zooproxy-Warning"
 STATE_HEADER: Final = "Zooproxy-State"
 
 OCTETS: Final = "application/octet-stream"
+EVENT_STREAM: Final = "text/event-stream"
 PROBLEM: Final = "application/problem+json"
 
 RAW: Final = "raw"
@@ -33,6 +40,9 @@ VARIANTS: Final = (RAW, FULL, MODEL)
 SAFETENSORS: Final = "safetensors"
 PTH: Final = "pth"
 FORMATS: Final = (SAFETENSORS, PTH)
+
+#: What ``dtype=`` says, and the dtype that floating tensors then have.
+DTYPES: Final[Mapping[str, str]] = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def format_warnings(warnings: Sequence[str]) -> str:

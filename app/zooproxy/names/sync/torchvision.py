@@ -1,159 +1,144 @@
-"""torchvision's weights, read from the syntax trees of its wheel: nothing of it is imported or executed.
+"""torchvision's section: mmengine's map key for key, and what the package says beyond it.
 
 The map follows ``mmengine.runner.checkpoint.get_torchvision_models`` for torchvision >= 0.14: the map of 0.12
 first, then for every registered builder of ``torchvision.models`` itself, by name (``list_models``), its weights
-class: ``<class>.default``, then ``<class>.<member>`` for each member that is no alias of another.
+class: ``<class>.default``, then ``<class>.<member>`` for each member that is no alias of another. The classes of the
+subpackages (detection, segmentation, video, quantization, optical flow) get names by the same rule, beyond the map.
 """
 
 from __future__ import annotations
 
-import ast
+import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Optional
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Optional
 
 from zooproxy.errors import UnreadablePackage
-from zooproxy.names.sections import Section
-from zooproxy.names.sync.mmengine import LEGACY_TORCHVISION, read_map
-from zooproxy.names.sync.mmengine import LICENCE as MMENGINE_LICENCE
-from zooproxy.names.sync.wheels import Wheel
+from zooproxy.names.records import Metric, Record, Result
+from zooproxy.names.sections import Section, Synonym
+from zooproxy.names.sync.mmengine import LegacyMap
+from zooproxy.names.sync.packages import Package
+from zooproxy.names.sync.python_trees import Builder, Weights, WeightsClass, read_module
 from zooproxy.names.zoos import TORCHVISION
 
 LICENCE: Final = "BSD-3-Clause"
-#: Builders of detection, segmentation, … live a level deeper: ``list_models(torchvision.models)`` leaves them out.
-_CLASSIFICATION = re.compile(r"torchvision/models/(?!__init__\.py)[^/]+\.py\Z")
+_MODULE = re.compile(r"torchvision/models/(?!__init__\.py)(?:(?P<family>[^/]+)/)?[^/]+\.py\Z")
+#: What the weights of a subpackage do; ``_FINER`` says it of single modules.
+_TASKS: Final[Mapping[Optional[str], str]] = {
+    None: "Image Classification",
+    "detection": "Object Detection",
+    "segmentation": "Semantic Segmentation",
+    "video": "Video Classification",
+    "quantization": "Image Classification",
+    "optical_flow": "Optical Flow",
+}
+_FINER: Final[Mapping[str, str]] = {"mask_rcnn": "Instance Segmentation", "keypoint_rcnn": "Keypoint Detection"}
 
 
-@dataclass(frozen=True)
-class WeightsClass:
-    """A ``WeightsEnum``: each member's URL by name, and each alias' member by name."""
-
-    name: str
-    urls: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        return self.name.replace("_Weights", "").lower()
-
-    def entries(self) -> dict[str, str]:
-        """mmengine's keys for this class; none where it has no ``DEFAULT``, as mmengine takes it for empty."""
-        default = self.url("DEFAULT")
-        if default is None:
-            return {}
-        members = {f"{self.key}.{member.lower()}": url for member, url in self.urls.items()}
-        return {f"{self.key}.default": default, **members}
-
-    def url(self, member: str) -> Optional[str]:
-        return self.urls.get(self.aliases.get(member, member))
-
-
-def torchvision_section(torchvision: Wheel, mmengine: Wheel) -> Section:
-    """The full map, with mmengine's map of torchvision 0.12 first.
+def torchvision_section(torchvision: Package, legacy: LegacyMap) -> Section:
+    """The full section, with mmengine's map of torchvision 0.12 first.
 
     Raises:
-        UnreadablePackage: a wheel lacks what it should hold, or is written in a way that is not understood.
+        UnreadablePackage: a package lacks what it should hold, or is written in a way that is not understood.
     """
-    sources = {name: torchvision.text(name) for name in torchvision.names() if _CLASSIFICATION.match(name)}
-    legacy = read_map(mmengine, LEGACY_TORCHVISION)
-    origin = {**torchvision.stamp(LICENCE).to_json(), "legacy": mmengine.stamp(MMENGINE_LICENCE).to_json()}
-    return Section(TORCHVISION, origin, {**legacy, **read_weights(sources)}, {})
+    sources = {name: torchvision.text(name) for name in torchvision.names() if _MODULE.match(name)}
+    stamp = torchvision.stamp(LICENCE)
+    zoo = _Zoo(sources, f"torchvision {stamp.version}")
+    models = {**legacy.models, **zoo.map()}
+    synonyms = {name: synonym for name, synonym in zoo.synonyms() if name not in models}
+    origin = {**stamp.to_json(), "legacy": dict(legacy.origin)}
+    return Section(TORCHVISION, origin, models, synonyms=synonyms, records=dict(zoo.records()))
 
 
-def read_weights(sources: Mapping[str, str]) -> dict[str, str]:
-    """mmengine's keys and URLs from ``sources``, the text of each module by its path.
+class _Zoo:
+    """Builders by name, each with its weights class.
 
     Raises:
         UnreadablePackage: no builder is registered, or a module is written in a way that is not understood.
     """
-    classes: dict[str, WeightsClass] = {}
-    builders: dict[str, list[str]] = {}
-    for path, text in sources.items():
-        module = _parse(path, text)
-        classes.update((found.name, found) for found in _weights_classes(path, module))
-        builders.update(_builders(module))
-    if not builders:
-        raise UnreadablePackage("the wheel registers no model: it is not torchvision, or older than 0.14")
-    entries: dict[str, str] = {}
-    for builder in sorted(builders):
-        entries.update(_class_of(builder, builders[builder], classes).entries())
-    return entries
+
+    def __init__(self, sources: Mapping[str, str], package: str) -> None:
+        modules = [read_module(path, text) for path, text in sources.items()]
+        classes = {found.name: found for module in modules for found in module.classes}
+        builders = sorted((found for module in modules for found in module.builders), key=lambda found: found.name)
+        if not builders:
+            raise UnreadablePackage("the package registers no model: it is not torchvision, or older than 0.14")
+        self._package = package
+        self._built = [(builder, _class_of(builder, classes)) for builder in builders]
+
+    def map(self) -> dict[str, str]:
+        """mmengine's keys and URLs, without the legacy ones."""
+        return {name: weights.url for builder, name, weights in self._entries() if _family(builder) is None}
+
+    def records(self) -> Iterator[tuple[str, Record]]:
+        """Every member's record, and that of each ``default`` beyond mmengine's map."""
+        for builder, name, weights in self._entries():
+            if _family(builder) is not None or not name.endswith(".default"):
+                yield name, _record(builder, weights)
+
+    def synonyms(self) -> Iterator[tuple[str, Synonym]]:
+        """Bare builder names: torchvision's own functions take them with ``weights="DEFAULT"``."""
+        for builder, found in self._built:
+            if found.default is not None:
+                note = (
+                    f"a builder's bare name stands for its default weights: {builder.name} is "
+                    f"{found.name}.{found.default} as of {self._package}"
+                )
+                yield builder.name, Synonym(f"{found.key}.default", note)
+
+    def _entries(self) -> Iterator[tuple[Builder, str, Weights]]:
+        for builder, found in self._built:
+            if found.default is not None:
+                yield builder, f"{found.key}.default", found.members[found.default]
+                for member, weights in found.members.items():
+                    yield builder, f"{found.key}.{member.lower()}", weights
 
 
-def _parse(path: str, text: str) -> ast.Module:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UnreadablePackage(f"{path} is not Python that can be parsed") from error
-
-
-def _class_of(builder: str, annotated: Iterable[str], classes: Mapping[str, WeightsClass]) -> WeightsClass:
-    for name in annotated:
+def _class_of(builder: Builder, classes: Mapping[str, WeightsClass]) -> WeightsClass:
+    for name in builder.annotated:
         if name in classes:
             return classes[name]
-    raise UnreadablePackage(f"the weights of {builder} are annotated with no weights class that is known")
+    raise UnreadablePackage(f"the weights of {builder.name} are annotated with no weights class that is known")
 
 
-def _weights_classes(path: str, module: ast.Module) -> Iterable[WeightsClass]:
-    for node in module.body:
-        if isinstance(node, ast.ClassDef) and any(_name(base) == "WeightsEnum" for base in node.bases):
-            yield _weights_class(path, node)
+def _family(builder: Builder) -> Optional[str]:
+    match = _MODULE.match(builder.path)
+    return match["family"] if match else None
 
 
-def _weights_class(path: str, node: ast.ClassDef) -> WeightsClass:
-    urls: dict[str, str] = {}
-    aliases: dict[str, str] = {}
-    for statement in node.body:
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-            continue
-        member, value = statement.targets[0].id, statement.value
-        if isinstance(value, ast.Name):
-            aliases[member] = aliases.get(value.id, value.id)
-        elif isinstance(value, ast.Call) and _name(value.func) == "Weights":
-            urls[member] = _url(value, f"{path}: {node.name}.{member}")
-    return WeightsClass(node.name, urls, aliases)
+def _record(builder: Builder, weights: Weights) -> Record:
+    meta = weights.meta
+    operations, size = meta.get("_ops"), meta.get("_file_size")
+    return Record(
+        url=weights.url,
+        architecture=(builder.name,),
+        results=tuple(_results(builder, meta)),
+        params=_whole(meta.get("num_params")),
+        flops=_whole(operations * 1e9) if isinstance(operations, (int, float)) else None,
+        file_size_mib=float(size) if isinstance(size, (int, float)) else None,
+        paper_title=builder.paper_title,
+        paper_url=builder.paper_url,
+        training_recipe=_text(meta.get("recipe")),
+        licence=_text(meta.get("license")),
+        notes=_text(meta.get("_docs")),
+    )
 
 
-def _url(call: ast.Call, where: str) -> str:
-    """The first argument of ``Weights(url, transforms, meta)``, given by position or by name."""
-    given = [keyword.value for keyword in call.keywords if keyword.arg == "url"] or call.args[:1]
-    if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
-        return given[0].value
-    raise UnreadablePackage(f"{where} does not give its URL as plain text")
+def _results(builder: Builder, meta: Mapping[str, Any]) -> Iterator[Result]:
+    task = _FINER.get(builder.path.rpartition("/")[2].removesuffix(".py"), _TASKS.get(_family(builder)))
+    measured = meta.get("_metrics")
+    for dataset, metrics in (measured if isinstance(measured, dict) else {}).items():
+        if isinstance(metrics, dict):
+            yield Result(task, dataset, {name: _metric(value) for name, value in metrics.items()})
 
 
-def _builders(module: ast.Module) -> Iterable[tuple[str, list[str]]]:
-    """Name, and the names in the annotation of ``weights``, of every function under ``@register_model()``."""
-    for node in module.body:
-        if isinstance(node, ast.FunctionDef):
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and _name(decorator.func) == "register_model":
-                    yield _registered_name(decorator, node), _annotated_weights(node)
+def _metric(value: Any) -> Metric:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _registered_name(decorator: ast.Call, function: ast.FunctionDef) -> str:
-    given = decorator.args[:1] or [keyword.value for keyword in decorator.keywords if keyword.arg == "name"]
-    if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
-        return given[0].value
-    return function.name
+def _whole(value: Any) -> Optional[int]:
+    return round(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
-def _annotated_weights(function: ast.FunctionDef) -> list[str]:
-    """In the order written, as torchvision's ``_get_enum_from_fn`` takes the first weights class."""
-    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    annotations = [argument.annotation for argument in arguments if argument.arg == "weights"]
-    return [
-        node.id
-        for annotation in annotations
-        if annotation
-        for node in ast.walk(annotation)
-        if isinstance(node, ast.Name)
-    ]
-
-
-def _name(node: ast.expr) -> str:
-    """The last part of a dotted name; empty for anything else."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
+def _text(value: Any) -> Optional[str]:
+    return " ".join(value.split()) if isinstance(value, str) and value.strip() else None
