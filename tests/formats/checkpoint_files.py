@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from zooproxy.digest import Sha256
-from zooproxy.formats.reader import read_tensor_index
+from zooproxy.formats.reader import read_tensor_index, with_digests
 from zooproxy.formats.segments import Literal, Rendition
 from zooproxy.wire.plain import Inert, TensorRef
-from zooproxy.wire.tensors import TensorIndex
+from zooproxy.wire.tensors import DTYPE_SIZES, TensorIndex
 
 STOP = b"."
 
@@ -27,6 +27,10 @@ def saved(value: Any, **options: Any) -> bytes:
 
 def index_of(data: bytes) -> TensorIndex:
     return read_tensor_index(io.BytesIO(data), len(data), Sha256.of(data))
+
+
+def digested(data: bytes) -> TensorIndex:
+    return with_digests(index_of(data), io.BytesIO(data))
 
 
 def loaded(data: bytes) -> Any:
@@ -95,6 +99,36 @@ def assert_same(ours: Any, theirs: Any, path: str = "root") -> None:
 
 def bits(tensor: torch.Tensor) -> bytes:
     return bytes(tensor.contiguous().reshape(-1).view(torch.uint8).tolist())
+
+
+# -- by torch -----------------------------------------------------------------------------------------------
+
+
+def patterned(dtype: str, count: int = 24) -> torch.Tensor:
+    raw = torch.arange(count * DTYPE_SIZES[dtype], dtype=torch.int64).remainder(2 if dtype == "bool" else 120)
+    return raw.to(torch.uint8).view(getattr(torch, dtype))
+
+
+def layouts() -> dict[str, object]:
+    base = torch.arange(60.0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    return {
+        "views at offsets": {"a": base[3:9], "b": base[9:].reshape(3, 17)},
+        "ties": {"a": base, "b": base, "c": base.view(6, 10), "other": base.clone()},
+        "slices with steps": {"a": base[::7], "b": base.reshape(6, 10)[:, 2:5]},
+        "transposed": {"a": base.reshape(6, 10).t(), "b": base.reshape(3, 4, 5).permute(2, 0, 1)},
+        "channels last": {"a": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)},
+        "expanded": {"a": torch.tensor([1.0]).expand(4, 5)},
+        "empty": {"a": torch.empty(0), "b": torch.empty(3, 0, 2), "c": base},
+        "scalars": {"a": torch.tensor(3.5), "b": torch.tensor(7)},
+        "parameters and buffers": {"p": torch.nn.Parameter(base), "b": torch.nn.Buffer(base.clone())},
+        "state dict with _metadata": module.state_dict(),
+        "wrapped": {"meta": {"epoch": 3, "CLASSES": ("a", "b")}, "state_dict": module.state_dict()},
+        "nested": {"a": [torch.ones(2), {"b": (torch.zeros(1), None)}], "n": {1: torch.ones(1)}},
+        "atoms": {"i": -(2**70), "f": 1e300, "n": None, "t": (True, False), "s": "ü", "b": b"\x00\xff", "w": base},
+        "a bare tensor": base,
+        "a list": [base, base[:3]],
+    }
 
 
 # -- by hand ----------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import torch
 from formats.checkpoint_files import assert_same, index_of, rebuilt, rendered
 from zooproxy.errors import FormatError, LimitExceeded, MalformedCheckpoint, UnsupportedFormat
 from zooproxy.formats import limits
-from zooproxy.formats.variants import safetensors_rendition, select_model
+from zooproxy.formats.safetensors_writer import safetensors_rendition
+from zooproxy.formats.variants import select_model
 
 
 def written(header: object, data: bytes = bytes(8)) -> bytes:

@@ -13,8 +13,9 @@ import torch
 from formats.checkpoint_files import assert_same, bits, index_of, loaded, rendered, repacked, saved
 from zooproxy.errors import LimitExceeded, UnsupportedFormat
 from zooproxy.formats.safetensors_header import DTYPES
+from zooproxy.formats.safetensors_writer import safetensors_rendition
 from zooproxy.formats.segments import BlobRange, Literal
-from zooproxy.formats.variants import safetensors_rendition, select_model
+from zooproxy.formats.variants import select_model
 from zooproxy.wire import plain
 
 

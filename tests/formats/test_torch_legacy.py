@@ -27,7 +27,8 @@ from formats.checkpoint_files import (
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
 from zooproxy.formats.reader import with_digests
-from zooproxy.formats.variants import safetensors_rendition, select_model
+from zooproxy.formats.safetensors_writer import safetensors_rendition
+from zooproxy.formats.variants import select_model
 
 CHECKPOINTS = pathlib.Path(__file__).parent.parent / "data" / "checkpoints"
 HEADER = b"".join(

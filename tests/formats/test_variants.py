@@ -12,7 +12,7 @@ import torch
 from formats.checkpoint_files import assert_same, index_of, loaded, rebuilt, saved
 from zooproxy.errors import NothingSelected, UnsupportedFormat
 from zooproxy.formats.reader import with_digests
-from zooproxy.formats.variants import select_model
+from zooproxy.formats.variants import refuse_odd_tensors, select_full, select_model
 from zooproxy.wire.plain import Inert, TensorRef
 from zooproxy.wire.tensors import tensor_index_to_json
 
@@ -98,8 +98,8 @@ def test_mmcls_recipe_does_what_mmengine_does(value):
 
 
 def test_an_odd_tensor_inside_an_object_of_the_state_dict_is_refused():
-    with pytest.raises(UnsupportedFormat, match="'h'"):
-        selected({"state_dict": {"w": torch.ones(1), "h": Holder(odd()["sparse"])}})
+    with pytest.raises(UnsupportedFormat, match=r"state_dict\.h\."):
+        refuse_odd_tensors(selected({"state_dict": {"w": torch.ones(1), "h": Holder(odd()["sparse"])}})[0])
 
 
 class Holder:
@@ -188,20 +188,37 @@ def odd() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("case", odd())
 def test_an_odd_tensor_in_the_state_dict_is_refused_by_name(case):
-    with pytest.raises(UnsupportedFormat, match=r"'layer\.odd'.*variant=raw"):
-        selected({"state_dict": {"w": torch.ones(1), "layer.odd": odd()[case]}})
+    with pytest.raises(UnsupportedFormat, match=r"layer\.odd'.*variant=raw"):
+        refuse_odd_tensors(selected({"state_dict": {"w": torch.ones(1), "layer.odd": odd()[case]}})[0])
 
 
 @pytest.mark.parametrize("case", odd())
 def test_an_odd_tensor_that_is_not_selected_costs_nothing(case):
     value = {"state_dict": {"a.w": torch.ones(1), "b.odd": odd()[case]}, "optimizer": [odd()[case]]}
-    _, ours, _ = selected(value, prefix="a")
+    index, ours, _ = selected(value, prefix="a")
+    refuse_odd_tensors(index)
     assert list(ours) == ["w"]
 
 
 def test_an_odd_tensor_nested_in_the_state_dict_is_refused():
-    with pytest.raises(UnsupportedFormat, match="'w'"):
-        selected({"w": {"deep": [odd()["sparse"]]}})
+    with pytest.raises(UnsupportedFormat, match=r"'w\.deep\.0'"):
+        refuse_odd_tensors(selected({"w": {"deep": [odd()["sparse"]]}})[0])
+
+
+def test_full_is_everything():
+    data = saved(wrapped())
+    index = select_full(index_of(data), prefix=None)
+    assert_same(rebuilt(index, data), loaded(data))
+
+
+def test_full_of_what_is_no_mapping_is_everything_too():
+    data = saved([torch.ones(2), {"a": torch.zeros(1)}])
+    assert_same(rebuilt(select_full(index_of(data), prefix=None), data), loaded(data))
+
+
+def test_full_with_a_prefix_is_the_state_dict_under_it():
+    data = saved(wrapped())
+    assert_same(rebuilt(select_full(index_of(data), prefix="head"), data), selected(wrapped(), prefix="head")[1])
 
 
 def test_inert_values_in_meta_stay_and_are_listed():

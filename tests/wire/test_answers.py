@@ -10,15 +10,16 @@ from zooproxy.wire.answers import ResolveAnswer, ZooAnswer
 def test_resolve_answers_with_the_documented_members():
     asked = ["ref", "canonical", "zoo", "name", "url", "candidates"]
     held = ["sha256_hint", "sha256", "size", "state"]
-    told = ["recipe", "alias_of", "warnings", "metadata"]
+    told = ["recipe", "alias_of", "layer", "warnings", "metadata"]
     assert [field.name for field in dataclasses.fields(ResolveAnswer)] == asked + held + told
 
 
 def test_a_zoo_answers_with_its_name_schemes_count_and_origin():
-    answer = ZooAnswer("mmcls", ["mmcls"], 59, {"package": "mmengine"})
+    answer = ZooAnswer("mmcls", ["mmcls"], 59, ["shipped"], {"package": "mmengine"})
     assert dataclasses.asdict(answer) == {
         "name": "mmcls",
         "schemes": ["mmcls"],
         "models": 59,
+        "layers": ["shipped"],
         "origin": {"package": "mmengine"},
     }

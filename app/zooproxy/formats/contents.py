@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import mmap
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Callable, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
+from zooproxy.formats.modules import module_state_dict
 from zooproxy.formats.outline import Outline, kind_of
 from zooproxy.formats.pickle_values import StorageNode
 from zooproxy.wire.tensors import Storage, Tensor
@@ -30,18 +31,33 @@ class Contents:
     dropped: Iterable[str]
 
 
-def contents_of(
-    root: Any, data: Bytes, locate: Callable[[StorageNode], Storage], *, byteorder: str = "little"
-) -> Contents:
-    """The contents of a checkpoint whose pickle in ``data`` built ``root``; ``locate`` knows where storages lie.
+@dataclass(frozen=True)
+class Pickled:
+    """What a pickle built. ``data`` holds it, from byte ``base`` of the file on; ``origins``: see the machine."""
+
+    root: Any
+    data: Bytes = b""
+    origins: Mapping[int, tuple[Any, int]] = field(default_factory=dict)
+    base: int = 0
+
+
+def contents_of(pickled: Pickled, locate: Callable[[StorageNode], Storage], *, byteorder: str = "little") -> Contents:
+    """The contents of a checkpoint; ``locate`` knows where the storages outside of the pickle lie.
 
     Raises:
         MalformedCheckpoint, LimitExceeded: as ``Outline.draw`` and ``locate``.
     """
-    outline = Outline(data)
+    state_dict = module_state_dict(pickled.root)
+    root = pickled.root if state_dict is None else state_dict
+    outline = Outline(pickled.data, pickled.origins)
     tree = outline.draw(root)
-    storages = tuple(map(locate, outline.storages))
-    return Contents(kind_of(root), byteorder, storages, tuple(outline.tensors), tree, outline.dropped)
+
+    def place(node: StorageNode) -> Storage:
+        return locate(node) if node.start is None else Storage(pickled.base + node.start, node.size)
+
+    storages = tuple(map(place, outline.storages))
+    kind = kind_of(root) if state_dict is None else "module"
+    return Contents(kind, byteorder, storages, tuple(outline.tensors), tree, outline.dropped)
 
 
 def window(file: BinaryIO, size: int) -> Bytes:

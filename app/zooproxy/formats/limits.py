@@ -35,6 +35,7 @@ TREE_WEIGHT: Final = 64 * 2**20  # bytes of the unfolded tree, about: see the we
 TENSORS: Final = 100_000
 TENSOR_NAME: Final = 512  # characters
 DIMENSIONS: Final = 64
+MODULE_DEPTH: Final = 60
 VIRTUAL_BYTES: Final = 2**40  # of all tensors as their shapes say, strides of 0 and ties counted each time
 INTEGER: Final = 2**63 - 1
 

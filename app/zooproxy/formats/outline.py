@@ -8,6 +8,7 @@ value                            in the tree
 containers, atoms                themselves; a mapping with a key that is no atom: ``Inert("builtins.dict")``, its items
 a tensor                         a ``TensorRef``; one row of the index per place where it stands
 a tensor of an unusual kind      ``Inert`` named after torch's rebuild function
+an object of a known type        see ``zooproxy.wire.standard_types``
 an object of any other type      ``Inert``: its type's name, arguments, state, items
 a type or function               ``Inert`` with ``args`` None: the name itself, nothing was called
 text over 1 MiB, bytes over 64   ``Inert("builtins.str" | "builtins.bytes")``, its length in bytes as ``state``
@@ -21,21 +22,25 @@ it from the root, joined by dots (``optimizer.state.0.exp_avg``). A name that is
 
 Kinds: ``wrapped``, a mapping whose ``state_dict`` is a mapping; ``state_dict``, a mapping whose keys are text and whose
 values are tensors, at least one, or numbers, text and None (``…_extra_state`` may hold anything); ``mapping``, any
-other mapping; ``other``, anything else.
+other mapping; ``module``, a whole module, of which the tree is the state dict; ``other``, anything else.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections import OrderedDict
-from typing import Any, Callable, Union
+from collections.abc import Mapping
+from typing import Any, Callable, Optional, Union
 
 from zooproxy.errors import LimitExceeded
 from zooproxy.formats import limits
+from zooproxy.formats.known_objects import known_object
+from zooproxy.formats.numpy_objects import UNREAD_ARRAY, NumpyArray, numpy_object, ordered_bytes
 from zooproxy.formats.pickle_values import Elided, Global, Placeholder, SetNode, StorageNode, TensorNode
 from zooproxy.formats.tensor_names import Path, TensorNames, is_unicode
 from zooproxy.formats.torch_rebuilds import is_odd_tensor
 from zooproxy.wire.plain import MAX_DEPTH, Inert, TensorRef
+from zooproxy.wire.standard_types import NDARRAY
 from zooproxy.wire.tensors import Tensor
 
 _ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
@@ -67,16 +72,19 @@ def _fits_state_dict(key: str, value: Any) -> bool:
 class Outline:
     """The tree of one checkpoint under construction; ``tensors`` and ``storages`` fill up while it grows."""
 
-    def __init__(self, data: Union[bytes, mmap.mmap]) -> None:
+    def __init__(self, data: Union[bytes, mmap.mmap], origins: Optional[Mapping[int, tuple[Any, int]]] = None) -> None:
         self.tensors: list[Tensor] = []
         self.storages: dict[StorageNode, int] = {}
         self.dropped: set[str] = set()
         self._data = data
+        self._origins = origins or {}
+        self._made: list[Any] = []  # what stands for known objects: kept, because ``_done`` goes by identity
         self._names = TensorNames()
         self._weight = 0
         self._virtual_bytes = 0
         self._done: dict[int, tuple[Any, int]] = {}
         self._open: set[int] = set()
+        self._in_place: dict[int, StorageNode] = {}
 
     def draw(self, root: Any) -> Any:
         """The plain tree of ``root``; the state dict's own tensors come first in ``tensors``.
@@ -150,8 +158,11 @@ class Outline:
         return self._inert(value.type_name, state=value.length)
 
     def _inert(self, type_name: str, args: Any = (), state: Any = None, items: Any = None) -> Inert:
-        self._charge(_LEAF_WEIGHT + len(type_name))
         self.dropped.add(type_name)
+        return self._known(type_name, args, state, items)
+
+    def _known(self, type_name: str, args: Any = (), state: Any = None, items: Any = None) -> Inert:
+        self._charge(_LEAF_WEIGHT + len(type_name))
         return Inert(type_name, args, state, items)
 
     def _tensor(self, node: TensorNode, path: Path) -> TensorRef:
@@ -208,11 +219,48 @@ class Outline:
         return drawn
 
     def draw_placeholder(self, value: Placeholder, path: Path, depth: int) -> Any:
+        stands_for = numpy_object(value)
+        stands_for = known_object(value) if stands_for is value else stands_for
+        if isinstance(stands_for, NumpyArray):
+            return self._array(stands_for, path)
+        if type(stands_for) is not Placeholder:
+            self._made.append(stands_for)
+            return self._draw(stands_for, path, depth)
         # args in a tuple of their own, so that an argument's place shows in its name and nothing else does
-        args = self._draw(value.args, ("args", path), depth)
-        state = self._draw(value.state, path, depth)
-        items = None if value.items is None else self._draw(value.items, path, depth)
-        return self._inert(value.type_name, args, state, items)
+        args = self._draw(stands_for.args, ("args", path), depth)
+        state = self._draw(stands_for.state, path, depth)
+        items = None if stands_for.items is None else self._draw(stands_for.items, path, depth)
+        return (self._known if stands_for.known else self._inert)(stands_for.type_name, args, state, items)
+
+    def _array(self, array: NumpyArray, path: Path) -> Any:
+        """A tensor where the bytes lie in the file as they are; else the bytes, row-major and little-endian."""
+        raw = array.data
+        lies = (
+            raw.start
+            if type(raw) is Elided and not raw.encoded
+            else self._origins.get(id(array.pickled), (None, None))[1]
+        )
+        if lies is not None and not array.swapped:
+            node = self._in_place.setdefault(lies, StorageNode("", array.dtype, array.size, start=lies))
+            if node.size == array.size:
+                return self._tensor(TensorNode(node, array.dtype, 0, array.shape, array.stride), path)
+        data = self._bytes_of(raw, array.size)
+        if data is None:
+            return self._inert(UNREAD_ARRAY, state=array.size)
+        self._charge(2 * len(data))
+        return self._known(NDARRAY, (array.dtype, array.shape, ordered_bytes(array, data)))
+
+    def _bytes_of(self, raw: Union[bytes, Elided], size: int) -> Optional[bytes]:
+        if type(raw) is bytes:
+            return raw
+        if size > limits.TEXT_IN_TREE or not isinstance(raw, Elided):
+            return None
+        data = self._data[raw.start : raw.start + raw.length]
+        try:
+            data = data.decode().encode("latin-1") if raw.encoded else data
+        except UnicodeError:
+            return None
+        return data if len(data) == size else None
 
 
 def _is_plain_key(key: Any) -> bool:

@@ -111,7 +111,7 @@ def _push_text(machine: PickleMachine, start: int, length: int) -> int:
 
 
 def _push_bytes(machine: PickleMachine, start: int, length: int) -> int:
-    machine.stack.append(machine.take("builtins.bytes", start, length))
+    machine.stack.append(machine.locate(machine.take("builtins.bytes", start, length), start))
     return start + length
 
 
@@ -120,7 +120,7 @@ def _push_python2(machine: PickleMachine, start: int, length: int) -> int:
     if length < 0:
         raise ValueError("a string of negative length")
     found = machine.take("builtins.bytes", start, length)
-    machine.stack.append(_text_or_bytes(found) if type(found) is bytes else found)
+    machine.stack.append(machine.locate(_text_or_bytes(found), start) if type(found) is bytes else found)
     return start + length
 
 

@@ -41,6 +41,8 @@ class PickleMachine:
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        #: where strings lie, by identity: an array's bytes are then a range of the file, and need not be kept
+        self.origins: dict[int, tuple[Any, int]] = {}
         self._strings_left = limits.STRINGS
         self._objects_left = limits.OBJECTS
         self._tuple_keys_left = limits.TUPLE_KEYS
@@ -66,6 +68,12 @@ class PickleMachine:
         self._charge_bytes(length)
         return self.data[start : start + length]
 
+    def locate(self, found: Any, start: int) -> Any:
+        """``found`` itself, after a note that its bytes lie at ``start``."""
+        if len(self.origins) < limits.TENSORS:
+            self.origins[id(found)] = (found, start)
+        return found
+
     def charge_text(self, text: str) -> str:
         """One character beyond ASCII can widen all others to four bytes."""
         if not text.isascii():
@@ -84,7 +92,7 @@ class PickleMachine:
 
     def placeholder(self, type_name: str, args: Any) -> Placeholder:
         self.charge_object()
-        return Placeholder(type_name, args, None, None)
+        return Placeholder(type_name, args)
 
     def check_key(self, key: Any) -> None:
         """Hashes no structure deep or long: atoms, stand-ins, and flat tuples of them."""

@@ -17,13 +17,15 @@ class Global:
 class StorageNode:
     """One storage of the checkpoint, as its persistent id tells: ``size`` bytes, ``dtype`` without the ``torch.``.
 
-    ``within``: the storage that this one is a part of, and the element at which it starts there.
+    ``within``: the storage that this one is a part of, and the element at which it starts there. ``start``: the byte of
+    the pickle at which its bytes lie, where they lie inside of it.
     """
 
     key: str
     dtype: str
     size: int
     within: Optional[tuple[StorageNode, int]] = None
+    start: Optional[int] = None
 
 
 @dataclass(eq=False)
@@ -37,16 +39,22 @@ class TensorNode:
     stride: tuple[int, ...]
 
 
-@dataclass(eq=False)
 class Placeholder:
-    """An object of a type that is not plain, while it is being built; it hashes by identity, as objects do."""
+    """An object of a type that is not plain, while it is being built; it hashes by identity, as objects do.
 
-    __slots__ = ("args", "items", "state", "type_name")
+    ``known``: nothing is lost with its type (``zooproxy.wire.standard_types``).
+    """
 
-    type_name: str
-    args: Any
-    state: Any
-    items: Optional[list[Any]]
+    __slots__ = ("args", "items", "known", "state", "type_name")
+
+    def __init__(
+        self, type_name: str, args: Any, state: Any = None, items: Optional[list[Any]] = None, *, known: bool = False
+    ) -> None:
+        self.type_name = type_name
+        self.args = args
+        self.state = state
+        self.items = items
+        self.known = known
 
 
 @dataclass(eq=False)
@@ -61,8 +69,12 @@ class SetNode:
 
 @dataclass(frozen=True)
 class Elided:
-    """A string too long to take out: ``length`` bytes at ``start`` of the pickle; ``type_name`` str or bytes."""
+    """A string too long to take out: ``length`` bytes at ``start`` of the pickle; ``type_name`` str or bytes.
+
+    ``encoded``: bytes that lie there as the UTF-8 of their latin-1 text, as protocol 2 writes them.
+    """
 
     type_name: str
     start: int
     length: int
+    encoded: bool = False

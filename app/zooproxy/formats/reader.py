@@ -9,7 +9,9 @@ from typing import BinaryIO, Callable, Final
 
 from zooproxy.digest import Hasher, Sha256
 from zooproxy.errors import MalformedCheckpoint, NotACheckpoint, UnsupportedFormat
+from zooproxy.formats.bare_pickle import read_pickle
 from zooproxy.formats.contents import Contents
+from zooproxy.formats.npz import read_npz
 from zooproxy.formats.safetensors_header import read_safetensors
 from zooproxy.formats.sniff import Container, Structure, examine
 from zooproxy.formats.torch_legacy import read_torch_legacy
@@ -87,6 +89,9 @@ def _with_digest(file: BinaryIO, storage: Storage) -> Storage:
 
 _READERS: Mapping[Container, Callable[[BinaryIO, int, Structure], Contents]] = {
     Container.TORCH_ZIP: lambda file, _, structure: read_torch_zip(file, structure.directory or ZipDirectory({}, {})),
+    Container.TORCHSCRIPT: lambda file, _, structure: read_torch_zip(file, structure.directory or ZipDirectory({}, {})),
+    Container.PICKLE: lambda file, size, _: read_pickle(file, size),
+    Container.NUMPY_ZIP: lambda file, _, structure: read_npz(file, structure.directory or ZipDirectory({}, {})),
     Container.TORCH_LEGACY: lambda file, size, _: read_torch_legacy(file, size),
     Container.SAFETENSORS: lambda file, size, _: read_safetensors(file, size),
 }

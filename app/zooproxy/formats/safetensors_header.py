@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint, UnsupportedFormat
 from zooproxy.formats import limits
-from zooproxy.formats.contents import Contents, contents_of
+from zooproxy.formats.contents import Contents, Pickled, contents_of
 from zooproxy.formats.pickle_values import StorageNode, TensorNode
 from zooproxy.formats.quoting import quoted
 from zooproxy.formats.zip_directory import read_exactly
@@ -103,7 +103,7 @@ def read_safetensors(file: BinaryIO, size: int) -> Contents:
         end += place.size
     if end != size:
         raise MalformedCheckpoint("the safetensors header points to another end than the file's: it is cut short")
-    return dataclasses.replace(contents_of(root, b"", lambda node: places[node.key]), kind="state_dict")
+    return dataclasses.replace(contents_of(Pickled(root), lambda node: places[node.key]), kind="state_dict")
 
 
 def _parsed(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:

@@ -21,6 +21,15 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def dotted(path: Path) -> str:
+    """The keys of ``path``, outermost first, joined by dots."""
+    keys: list[str] = []
+    while path is not None:
+        key, path = path
+        keys.append(key if type(key) is str else _key_text(key))
+    return ".".join(reversed(keys))
+
+
 class TensorNames:
     """The names given so far."""
 
@@ -34,11 +43,7 @@ class TensorNames:
             LimitExceeded: the name is longer than ``limits.TENSOR_NAME``.
             MalformedCheckpoint: the name is no Unicode text.
         """
-        keys: list[str] = []
-        while path is not None:
-            key, path = path
-            keys.append(key if type(key) is str else _key_text(key))
-        name = ".".join(reversed(keys))
+        name = dotted(path)
         if len(name) > limits.TENSOR_NAME:
             raise LimitExceeded(f"a tensor's name has more than {limits.TENSOR_NAME} characters: {quoted(name)}")
         if not is_unicode(name):

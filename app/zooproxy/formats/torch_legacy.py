@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Optional, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
-from zooproxy.formats.contents import Contents, contents_of, window
+from zooproxy.formats.contents import Contents, Pickled, contents_of, window
 from zooproxy.formats.pickle_machine import PickleMachine
 from zooproxy.formats.pickle_opcodes import run_pickle
 from zooproxy.formats.pickle_values import Global, Placeholder, StorageNode
@@ -43,12 +43,13 @@ def read_torch_legacy(file: BinaryIO, size: int) -> Contents:
     at = 0
     for _ in range(_HEADERS):  # sniff has looked at them
         _, at = run_pickle(PickleMachine(data, {}, _refuse), at)
-    root, at = run_pickle(PickleMachine(data, REBUILDS, storages.persistent_load), at)
+    machine = PickleMachine(data, REBUILDS, storages.persistent_load)
+    root, at = run_pickle(machine, at)
     keys, at = run_pickle(PickleMachine(data, {}, _refuse), at)
     if at > limits.PICKLE:
         raise LimitExceeded(f"the file's pickles take {at:,} bytes, more than {limits.PICKLE:,}")
     storages.place(keys, file, at, size)
-    return contents_of(root, data, storages.locate)
+    return contents_of(Pickled(root, data, machine.origins), storages.locate)
 
 
 def _refuse(_: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Final, Optional, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
+from zooproxy.formats.numpy_objects import UNREAD_ARRAY
 from zooproxy.formats.pickle_machine import Rebuild
 from zooproxy.formats.pickle_values import Elided, Global, Placeholder, StorageNode, TensorNode
 from zooproxy.wire.tensors import DTYPE_SIZES
@@ -29,6 +30,9 @@ _STORAGE_DTYPES: Final[Mapping[str, str]] = {
     "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
+    "QInt8Storage": "int8",  # quantised: what lies there are integers, and ``_rebuild_qtensor`` says what they mean
+    "QUInt8Storage": "uint8",
+    "QInt32Storage": "int32",
 }
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
@@ -47,12 +51,21 @@ _TRANSPARENT = frozenset(
         "torch.nn.Buffer",
     }
 )
+
+#: What stands for a conj or neg view has the arguments ``(the tensor without its bits, {"conj": …, "neg": …})``.
+REBUILD_VIEW: Final = "torch._utils._rebuild_tensor_v2"
+REBUILD_QUANTISED: Final = "torch._utils._rebuild_qtensor"
+
+#: From the dtype of the integers to the storage's name.
+QUANTISED: Final[Mapping[str, str]] = {"int8": "QInt8Storage", "uint8": "QUInt8Storage", "int32": "QInt32Storage"}
+
 _REBUILD_PREFIXES = ("torch._utils._rebuild", "torch._tensor._rebuild", "torch.tensor._rebuild")
 
 
 def is_odd_tensor(type_name: str) -> bool:
-    """Whether a stand-in of this name is a tensor: sparse, quantised, nested, meta, a conj or neg view, a subclass."""
-    return type_name.startswith(_REBUILD_PREFIXES)
+    """Whether a stand-in of this name is a tensor: sparse, quantised, nested, meta, a conj or neg view, a subclass; or
+    an array of numpy's that could not be read."""
+    return type_name.startswith(_REBUILD_PREFIXES) or type_name == UNREAD_ARRAY
 
 
 def make_storage(type_name: str, key: str, count: Any) -> Union[StorageNode, Placeholder]:
@@ -63,7 +76,7 @@ def make_storage(type_name: str, key: str, count: Any) -> Union[StorageNode, Pla
     """
     dtype = STORAGE_TYPES.get(type_name)
     if dtype is None:
-        return Placeholder(type_name, (key, count), None, None)
+        return Placeholder(type_name, (key, count))
     return StorageNode(key, dtype, _natural(count) * DTYPE_SIZES[dtype])
 
 
@@ -140,9 +153,10 @@ def _rebuild_tensor(args: tuple[Any, ...]) -> Any:
 def _rebuild_tensor_v2(args: tuple[Any, ...]) -> Any:
     """``(storage, offset, size, stride, requires_grad, backward_hooks[, metadata])``"""
     storage = _stored(args)
-    if storage is None or _bits_set(*args[6:]):
-        return Placeholder("torch._utils._rebuild_tensor_v2", args, None, None)
-    return _make_tensor(storage, storage.dtype, args)
+    if storage is None:
+        return Placeholder(REBUILD_VIEW, args)
+    tensor = _make_tensor(storage, storage.dtype, args)
+    return Placeholder(REBUILD_VIEW, (tensor, *args[6:])) if _bits_set(*args[6:]) else tensor
 
 
 def _rebuild_tensor_v3(args: tuple[Any, ...]) -> Any:
@@ -150,8 +164,19 @@ def _rebuild_tensor_v3(args: tuple[Any, ...]) -> Any:
     storage = _stored(args)
     dtype = _dtype_name(args[6])
     if storage is None or dtype is None or _bits_set(*args[7:]):
-        return Placeholder("torch._utils._rebuild_tensor_v3", args, None, None)
+        return Placeholder("torch._utils._rebuild_tensor_v3", args)
     return _make_tensor(storage, dtype, args)
+
+
+def _rebuild_qtensor(args: tuple[Any, ...]) -> Any:
+    """``(storage, offset, size, stride, (scheme, scale, zero point …), requires_grad, backward_hooks)``
+
+    Becomes a stand-in of ``(the integers as a tensor, (scheme, …))``.
+    """
+    storage = _stored(args)
+    if storage is None or storage.dtype not in QUANTISED or type(args[4]) is not tuple:
+        return Placeholder(REBUILD_QUANTISED, args)
+    return Placeholder(REBUILD_QUANTISED, (_make_tensor(storage, storage.dtype, args), args[4]))
 
 
 def _dtype_name(value: Any) -> Optional[str]:
@@ -185,7 +210,7 @@ def _rebuild_from_type_v2(args: tuple[Any, ...]) -> Any:
     function, kind, inner, _ = args
     rebuild = TENSOR_REBUILDS.get(function.name) if type(function) is Global else None
     if rebuild is None or type(kind) is not Global or kind.name not in _TRANSPARENT or type(inner) is not tuple:
-        return Placeholder("torch._tensor._rebuild_from_type_v2", args, None, None)
+        return Placeholder("torch._tensor._rebuild_from_type_v2", args)
     return rebuild(inner)
 
 
@@ -200,8 +225,8 @@ def _codecs_encode(args: tuple[Any, ...]) -> Any:
     if encoding in ("latin1", "latin-1") and type(text) is str:
         return text.encode("latin-1")
     if encoding in ("latin1", "latin-1") and type(text) is Elided:
-        return Elided("builtins.bytes", text.start, text.length)
-    return Placeholder("_codecs.encode", args, None, None)
+        return Elided("builtins.bytes", text.start, text.length, encoded=True)
+    return Placeholder("_codecs.encode", args)
 
 
 def _bytes(type_name: str) -> Rebuild:
@@ -213,7 +238,7 @@ def _bytes(type_name: str) -> Rebuild:
         if len(args) == 1 and type(args[0]) in (bytes, Elided):
             return args[0]
         made = _codecs_encode(args)
-        return Placeholder(type_name, args, None, None) if type(made) is Placeholder else made
+        return Placeholder(type_name, args) if type(made) is Placeholder else made
 
     return rebuild
 
@@ -221,14 +246,14 @@ def _bytes(type_name: str) -> Rebuild:
 def _default_dict(args: tuple[Any, ...]) -> Any:
     """``defaultdict(factory)``: a plain dict; only its factory is lost."""
     if len(args) > 1:
-        return Placeholder("collections.defaultdict", args, None, None)
+        return Placeholder("collections.defaultdict", args)
     return {}
 
 
 def _complex(args: tuple[Any, ...]) -> Any:
     if len(args) == 2 and all(type(arg) is float for arg in args):
         return complex(*args)
-    return Placeholder("builtins.complex", args, None, None)
+    return Placeholder("builtins.complex", args)
 
 
 def _checked(rebuild: Rebuild) -> Rebuild:
@@ -245,8 +270,9 @@ def _checked(rebuild: Rebuild) -> Rebuild:
 
 TENSOR_REBUILDS: Final[Mapping[str, Rebuild]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,
+    REBUILD_VIEW: _rebuild_tensor_v2,
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    REBUILD_QUANTISED: _rebuild_qtensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter_with_state,
 }

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Optional, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
-from zooproxy.formats.contents import Contents, contents_of
+from zooproxy.formats.contents import Contents, Pickled, contents_of
 from zooproxy.formats.pickle_machine import PickleMachine
 from zooproxy.formats.pickle_opcodes import run_pickle
 from zooproxy.formats.pickle_values import Global, Placeholder, StorageNode
@@ -41,7 +41,7 @@ def read_torch_zip(file: BinaryIO, directory: ZipDirectory) -> Contents:
         MalformedCheckpoint, LimitExceeded: as ``TorchZip``.
     """
     archive = TorchZip(file, directory)
-    return contents_of(archive.load(), archive.data, archive.locate, byteorder=archive.byteorder())
+    return contents_of(archive.load(), archive.locate, byteorder=archive.byteorder())
 
 
 class TorchZip:
@@ -55,16 +55,18 @@ class TorchZip:
         self._directory = directory
         self._root = root
         self._storages: dict[str, Union[StorageNode, Placeholder]] = {}
-        self.data = self._read("data.pkl", limits.PICKLE)
 
-    def load(self) -> Any:
+    def load(self) -> Pickled:
         """The object, as ``pickle_values``.
 
         Raises:
             MalformedCheckpoint, LimitExceeded: as ``run_pickle``.
         """
-        value, _ = run_pickle(PickleMachine(self.data, REBUILDS, self._persistent_load))
-        return value
+        data = self._read("data.pkl", limits.PICKLE)
+        machine = PickleMachine(data, REBUILDS, self._persistent_load)
+        root, _ = run_pickle(machine)
+        record = self._directory.records[f"{self._root}/data.pkl"]
+        return Pickled(root, data, machine.origins, self._directory.data_offset(self._file, record))
 
     def byteorder(self) -> str:
         """``little`` or ``big``."""

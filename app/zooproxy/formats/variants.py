@@ -1,6 +1,6 @@
-"""The variants of a checkpoint: ``model`` as a restricted tensor index, and any index as a safetensors rendition.
+"""The variants of a checkpoint, each a restricted tensor index.
 
-The ``model`` variant follows mmengine's loaders (mmengine/runner/checkpoint.py): ``load_checkpoint``,
+``full`` is the whole tree. ``model`` follows mmengine's loaders (mmengine/runner/checkpoint.py): ``load_checkpoint``,
 ``_process_mmcls_checkpoint`` and ``_load_checkpoint_with_prefix``.
 
 =========================  ==========================================================================================
@@ -10,29 +10,24 @@ wrapped                    ``{'state_dict': …, 'meta': …}``, meta where ther
 state_dict, mapping        as it is: mmengine takes the mapping itself for the state dict
 other                      refused
 with recipe ``mmcls``      ``{'state_dict': …}``: the keys under ``backbone.``, stripped of it, without ``_metadata``
-with a prefix              the bare state dict under the prefix, stripped of it, its ``_metadata`` likewise
+with a prefix              the bare state dict under the prefix, stripped of it, its ``_metadata`` likewise; so too of
+                           ``full``
 =========================  ==========================================================================================
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Optional
 
-from zooproxy.errors import LimitExceeded, NothingSelected, UnsupportedFormat
-from zooproxy.formats import limits
+from zooproxy.errors import NothingSelected, UnsupportedFormat
 from zooproxy.formats.quoting import quoted
-from zooproxy.formats.safetensors_header import DTYPES, METADATA, encode_header
-from zooproxy.formats.segments import BlobRange, Literal, Rendition, Segment
-from zooproxy.formats.tensor_names import Path, TensorNames
+from zooproxy.formats.tensor_names import Path, TensorNames, dotted
 from zooproxy.formats.torch_rebuilds import is_odd_tensor
-from zooproxy.wire import plain
 from zooproxy.wire.plain import Inert, TensorRef
-from zooproxy.wire.routes import OCTETS
-from zooproxy.wire.tensors import DTYPE_SIZES, Storage, Tensor, TensorIndex
+from zooproxy.wire.tensors import Tensor, TensorIndex
 
 MMCLS = "mmcls"
 _MMCLS_PREFIX = "backbone."
@@ -45,8 +40,7 @@ def select_model(index: TensorIndex, *, recipe: Optional[str], prefix: Optional[
     ``prefix`` applies after ``recipe``, and means the same with and without its last dot.
 
     Raises:
-        UnsupportedFormat: the checkpoint is no mapping; what is kept has a tensor that no range of the blob describes
-            (sparse, quantised, a conj view, …); no such recipe.
+        UnsupportedFormat: the checkpoint is no mapping; no such recipe.
         NothingSelected: the recipe or the prefix leaves no tensor.
     """
     tree = _wrapped_or_bare(index.tree)
@@ -56,10 +50,21 @@ def select_model(index: TensorIndex, *, recipe: Optional[str], prefix: Optional[
         raise UnsupportedFormat(
             f"this version has no recipe {quoted(recipe)}; variant=raw serves the file as published"
         )
-    if prefix:
-        tree = _with_metadata(_state_dict(tree), prefix if prefix.endswith(".") else f"{prefix}.")
-    _refuse_odd_tensors(tree)
-    return _Restriction(index).keep(tree)
+    return _Restriction(index).keep(_under(tree, prefix) if prefix else tree)
+
+
+def select_full(index: TensorIndex, *, prefix: Optional[str]) -> TensorIndex:
+    """The ``full`` variant: everything that was read, or the state dict under ``prefix``.
+
+    Raises:
+        UnsupportedFormat: a prefix of what is no mapping.
+        NothingSelected: the prefix leaves no tensor.
+    """
+    return _Restriction(index).keep(_under(_wrapped_or_bare(index.tree), prefix)) if prefix else index
+
+
+def _under(tree: dict[Any, Any], prefix: str) -> dict[Any, Any]:
+    return _with_metadata(_state_dict(tree), prefix if prefix.endswith(".") else f"{prefix}.")
 
 
 def _wrapped_or_bare(tree: Any) -> dict[Any, Any]:
@@ -69,7 +74,7 @@ def _wrapped_or_bare(tree: Any) -> dict[Any, Any]:
             f"this checkpoint is no mapping but {quoted(what)}, which has no model variant; "
             "variant=raw serves it as published"
         )
-    if "state_dict" not in tree:
+    if _state_dict(tree) is tree:
         return tree
     return {key: tree[key] for key in ("state_dict", "meta") if key in tree}
 
@@ -84,7 +89,7 @@ def _state_dict(tree: dict[Any, Any]) -> dict[Any, Any]:
 def _under_prefix(state_dict: dict[Any, Any], prefix: str) -> OrderedDict[str, Any]:
     names = [key for key in state_dict if isinstance(key, str)]
     kept = OrderedDict((key[len(prefix) :], state_dict[key]) for key in names if key.startswith(prefix))
-    if not any(_is_tensor(leaf) for leaf in _leaves(kept)):
+    if not any(_is_tensor(leaf) for leaf, _ in _leaves(kept)):
         existing = list(OrderedDict.fromkeys(name.partition(".")[0] for name in names if "." in name))[:_SUGGESTED]
         shown = f"; it has {', '.join(map(quoted, existing))}" if existing else ""
         raise NothingSelected(f"this checkpoint has no tensor under {quoted(prefix)}{shown}", prefixes=existing)
@@ -105,35 +110,39 @@ def _with_metadata(state_dict: dict[Any, Any], prefix: str) -> OrderedDict[str, 
     return kept
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    """Every tensor and every inert object in ``value``."""
+def _leaves(value: Any, path: Path = None) -> Iterator[tuple[Any, Path]]:
+    """Every tensor and every inert object in ``value``, and where it is."""
     if isinstance(value, TensorRef):
-        yield value
+        yield value, path
     elif isinstance(value, Inert):
-        yield value
+        yield value, path
         for part in (value.args, value.state, value.items):
-            yield from _leaves(part)
+            yield from _leaves(part, path)
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from _leaves(item)
+        for key, item in value.items():
+            yield from _leaves(item, (key, path))
     elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _leaves(item)
+        for at, item in enumerate(value):
+            yield from _leaves(item, (at, path))
 
 
 def _is_tensor(leaf: Any) -> bool:
     return isinstance(leaf, TensorRef) or is_odd_tensor(leaf.type_name)
 
 
-def _refuse_odd_tensors(tree: dict[Any, Any]) -> None:
-    """Never leaves out silently what the model would need; around the state dict an odd tensor stays inert."""
-    for key, value in _state_dict(tree).items():
-        for leaf in _leaves(value):
-            if isinstance(leaf, Inert) and is_odd_tensor(leaf.type_name):
-                raise UnsupportedFormat(
-                    f"{quoted(str(key))} is a tensor that no byte range describes ({quoted(leaf.type_name)}: sparse, "
-                    "quantised, a conj or neg view, or a subclass); variant=raw serves the file as published"
-                )
+def refuse_odd_tensors(index: TensorIndex) -> None:
+    """For a form that has plain tensors only: nothing of a model is left out silently.
+
+    Raises:
+        UnsupportedFormat: the index has a tensor that no strided range describes; it is named.
+    """
+    for leaf, path in _leaves(index.tree):
+        if isinstance(leaf, Inert) and is_odd_tensor(leaf.type_name):
+            raise UnsupportedFormat(
+                f"{quoted(dotted(path))} is a tensor that no byte range describes ({quoted(leaf.type_name)}: sparse, "
+                "quantised, a conj or neg view, or a subclass); format=pth serves most of these, and variant=raw "
+                "the file as published"
+            )
 
 
 class _Restriction:
@@ -193,82 +202,3 @@ class _Restriction:
             storage = self._storages.setdefault(tensor.storage, len(self._storages))
             self._tensors.append(dataclasses.replace(tensor, name=self._names.claim(path), storage=storage))
         return self._positions[old]
-
-
-# -- safetensors ------------------------------------------------------------------------------------------
-
-
-def safetensors_rendition(index: TensorIndex) -> Rendition:
-    """The tensors of ``index`` as a safetensors file: a generated header, then ranges of the blob.
-
-    Tensors lie in descending order of their elements' size, which keeps each aligned without holes; tied tensors
-    are written once per name. ``__metadata__`` holds ``format`` (``pt``), ``zooproxy.order`` (JSON: the names in the
-    order of ``index.tensors``) and ``zooproxy.tree`` (JSON, see ``zooproxy.wire.plain``: the plain tree; its tensors
-    are positions in ``zooproxy.order``). The same index gives the same bytes.
-
-    Raises:
-        UnsupportedFormat: a tensor is not contiguous, of a dtype that safetensors lacks, or big-endian.
-        LimitExceeded: tied tensors, written out, or the header grow out of proportion.
-    """
-    ordered = sorted(index.tensors, key=lambda tensor: -DTYPE_SIZES[tensor.dtype])
-    header: dict[str, Any] = {METADATA: _metadata(index)}
-    ranges: list[BlobRange] = []
-    at = 0
-    for tensor in ordered:
-        _check_expressible(index, tensor)
-        header[tensor.name] = {
-            "dtype": DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [at, at + tensor.nbytes],
-        }
-        _add_range(ranges, tensor, index.storages[tensor.storage])
-        at += tensor.nbytes
-    _check_size(at, index.size)
-    head = encode_header(header)
-    if len(head) > limits.SAFETENSORS_HEADER:
-        raise LimitExceeded(f"the safetensors header would take more than {limits.SAFETENSORS_HEADER:,} bytes")
-    segments: tuple[Segment, ...] = (Literal(head), *ranges)
-    return Rendition(segments, len(head) + at, OCTETS, ".safetensors")
-
-
-def _metadata(index: TensorIndex) -> Mapping[str, str]:
-    return {
-        "format": "pt",
-        "zooproxy.order": json.dumps([tensor.name for tensor in index.tensors]),
-        "zooproxy.tree": json.dumps(plain.to_json(index.tree), separators=(",", ":")),
-    }
-
-
-def _check_expressible(index: TensorIndex, tensor: Tensor) -> None:
-    reason = None
-    if tensor.dtype not in DTYPES:
-        reason = f"is of dtype {tensor.dtype}, which safetensors does not have"
-    elif not tensor.is_contiguous:
-        reason = "is not contiguous"
-    elif index.byteorder != "little" and DTYPE_SIZES[tensor.dtype] > 1:
-        reason = "is big-endian"
-    elif tensor.name == METADATA:
-        reason = "has the name that safetensors keeps for its metadata"
-    if reason is not None:
-        raise UnsupportedFormat(
-            f"the tensor {quoted(tensor.name)} {reason}, so no byte range serves it as safetensors; "
-            "variant=raw serves the file as published, and /v1/tensors describes it"
-        )
-
-
-def _add_range(ranges: list[BlobRange], tensor: Tensor, storage: Storage) -> None:
-    if not tensor.nbytes:
-        return
-    offset = storage.offset + tensor.offset * DTYPE_SIZES[tensor.dtype]
-    if ranges and ranges[-1].offset + ranges[-1].length == offset:
-        ranges[-1] = BlobRange(ranges[-1].offset, ranges[-1].length + tensor.nbytes)
-    else:
-        ranges.append(BlobRange(offset, tensor.nbytes))
-
-
-def _check_size(data: int, blob: int) -> None:
-    if data > blob * limits.RENDITION_FACTOR + limits.RENDITION_EXTRA:
-        raise LimitExceeded(
-            f"written out, the checkpoint's tied tensors take {data:,} bytes, more than {limits.RENDITION_FACTOR} "
-            "times the file; variant=raw serves it as published"
-        )

@@ -6,11 +6,13 @@ import asyncio
 import json
 import zlib
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable
+from typing import BinaryIO, Final
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.index import Index
 from zooproxy.digest import Sha256
+from zooproxy.errors import BlobAbsent
 from zooproxy.formats.reader import READER_VERSION, read_tensor_index, with_digests
 from zooproxy.provide.single_flight import SingleFlight
 from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_index_to_json
@@ -19,9 +21,16 @@ from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_in
 MEMORY: Final = 8 << 20
 
 
+#: Reads the index of a file of that size and digest, without digests of its storages.
+Read = Callable[[BinaryIO, int, Sha256], TensorIndex]
+
+
 class TensorIndexes:
-    def __init__(self, index: Index, memory: int = MEMORY) -> None:
+    """``read`` is called in worker threads."""
+
+    def __init__(self, index: Index, memory: int = MEMORY, read: Read = read_tensor_index) -> None:
         self._index = index
+        self._read = read
         self._recent: OrderedDict[Sha256, tuple[TensorIndex, int]] = OrderedDict()
         self._room = memory
         self._flight: SingleFlight[Sha256, TensorIndex] = SingleFlight()
@@ -37,15 +46,40 @@ class TensorIndexes:
             return recent[0]
         return await self._flight.join(blob.digest, lambda: self._load(blob))
 
+    async def kept(self, blob: HeldBlob) -> TensorIndex:
+        """The index that was kept for a blob which no reader reads: a derived one.
+
+        Raises:
+            BlobAbsent: none was kept, or an older version's.
+        """
+        recent = self._recent.get(blob.digest)
+        if recent is not None:
+            return recent[0]
+        document = await self._index.tensor_index(blob.digest, READER_VERSION)
+        if document is None:
+            raise BlobAbsent(f"no tensor index of the blob {blob.digest} is held")
+        return (await asyncio.to_thread(_decode, document))[0]
+
+    async def keep(self, read: TensorIndex) -> None:
+        """Keeps the index of a blob that was derived."""
+        document = await asyncio.to_thread(_encode, read)
+        await self._index.keep_tensor_index(read.blob, READER_VERSION, zlib.compress(document, 1))
+        self._remember(read, len(document))
+
     async def _load(self, blob: HeldBlob) -> TensorIndex:
         kept = await self._index.tensor_index(blob.digest, READER_VERSION)
         if kept is not None:
             read, document = await asyncio.to_thread(_decode, kept)
         else:
-            read, document = await asyncio.to_thread(_read, blob)
+            read, document = await asyncio.to_thread(self._read_anew, blob)
             await self._index.keep_tensor_index(blob.digest, READER_VERSION, zlib.compress(document, 1))
         self._remember(read, len(document))
         return read
+
+    def _read_anew(self, blob: HeldBlob) -> tuple[TensorIndex, bytes]:
+        with blob.file() as file:
+            read = with_digests(self._read(file, blob.size, blob.digest), file)
+        return read, _encode(read)
 
     def _remember(self, read: TensorIndex, cost: int) -> None:
         if cost > self._room:
@@ -58,10 +92,8 @@ class TensorIndexes:
         await self._flight.close()
 
 
-def _read(blob: HeldBlob) -> tuple[TensorIndex, bytes]:
-    with blob.file() as file:
-        read = with_digests(read_tensor_index(file, blob.size, blob.digest), file)
-    return read, json.dumps(tensor_index_to_json(read), separators=(",", ":")).encode()
+def _encode(read: TensorIndex) -> bytes:
+    return json.dumps(tensor_index_to_json(read), separators=(",", ":")).encode()
 
 
 def _decode(compressed: bytes) -> tuple[TensorIndex, bytes]:

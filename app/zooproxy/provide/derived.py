@@ -1,0 +1,77 @@
+"""Derived blobs: held like any other, under a URL of their own that says what they are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+from zooproxy.cache.blobs import BlobStore, HeldBlob
+from zooproxy.cache.index import Index
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobAbsent, BlobCorrupt
+from zooproxy.formats.contents import window
+from zooproxy.formats.forms import Recast
+from zooproxy.formats.reader import READER_VERSION
+from zooproxy.provide.derivation import Derivation
+from zooproxy.provide.single_flight import SingleFlight
+from zooproxy.provide.tensor_indexes import TensorIndexes
+from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
+
+#: Begins the URL of a derived blob; no reference leads there.
+SCHEME: Final = "derived:"
+
+
+class Derived:
+    """Makes a derived blob once, however many ask, and finds it again."""
+
+    def __init__(self, store: BlobStore, index: Index, tensor_indexes: TensorIndexes) -> None:
+        self._store = store
+        self._index = index
+        self._tensor_indexes = tensor_indexes
+        self._flight: SingleFlight[str, Sha256] = SingleFlight()
+
+    async def of(self, blob: HeldBlob, part: TensorIndex, recast: Recast) -> tuple[HeldBlob, TensorIndex]:
+        """The blob that ``recast`` makes of ``part`` of ``blob``, and its index.
+
+        Raises:
+            LimitExceeded: it would grow out of proportion.
+            CacheError: it cannot be stored.
+        """
+        name = await asyncio.to_thread(_name, part, recast)
+        url = _url(blob, name)
+        held = await self._index.held(url)
+        if held is not None:
+            try:
+                found = await self._store.open(held.sha256)
+                return found, await self._tensor_indexes.kept(found)
+            except (BlobAbsent, BlobCorrupt):
+                pass  # made again below
+        digest = await self._flight.join(url, lambda: self._make(blob, part, recast, name))
+        made = await self._store.open(digest)
+        return made, await self._tensor_indexes.kept(made)
+
+    async def _make(self, blob: HeldBlob, part: TensorIndex, recast: Recast, name: Sha256) -> Sha256:
+        with blob.file() as file:
+            derivation = Derivation(part, recast, await asyncio.to_thread(window, file, blob.size))
+        blocks = derivation.blocks(name)
+        async with await self._store.stage() as staged:
+            while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+                await staged.write(block)
+            held = await staged.commit()
+        await self._index.publish(_url(blob, name), held.digest, held.size)
+        await self._tensor_indexes.keep(derivation.result(held.digest, held.size))
+        return held.digest
+
+    async def close(self) -> None:
+        await self._flight.close()
+
+
+def _url(blob: HeldBlob, name: Sha256) -> str:
+    return f"{SCHEME}{blob.digest}/{name}"
+
+
+def _name(part: TensorIndex, recast: Recast) -> Sha256:
+    """All that a derivation depends on, hashed."""
+    done = [READER_VERSION, recast.dtype, recast.contiguous, tensor_index_to_json(part)]
+    return Sha256.of(json.dumps(done).encode())

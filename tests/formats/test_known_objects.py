@@ -1,0 +1,287 @@
+"""Objects that are understood without their library, in every face: tree, JSON and client, and format=pth."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import enum
+import io
+import pathlib
+import pickle
+import types
+import warnings
+
+import numpy
+import pytest
+import torch
+
+from formats.checkpoint_files import (
+    checkpoint,
+    digested,
+    index_of,
+    mapping,
+    name,
+    rendered,
+    saved,
+    tensor,
+    text,
+    tuple_of,
+)
+from zooproxy.client.assembly import tree_from_json, tree_with_tensors
+from zooproxy.formats.torch_zip_writer import pth_rendition
+from zooproxy.wire import plain
+from zooproxy.wire.plain import Inert
+from zooproxy.wire.standard_types import revived
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what mmengine's own imports warn of
+    import addict
+    from mmengine.config import Config, ConfigDict
+    from mmengine.logging import HistoryBuffer
+
+UTC = datetime.UTC
+ELSEWHERE = datetime.timezone(datetime.timedelta(hours=5, minutes=45))
+
+#: value -> (what the client gives, what format=pth gives)
+KNOWN = {
+    "float64": (numpy.float64(0.1), 0.1, 0.1),
+    "float32": (numpy.float32(0.5), 0.5, 0.5),
+    "float16": (numpy.float16(0.5), 0.5, 0.5),
+    "int64": (numpy.int64(-3), -3, -3),
+    "uint8": (numpy.uint8(200), 200, 200),
+    "big-endian": (numpy.array(7, ">i4")[()], 7, 7),
+    "bool": (numpy.bool_(True), True, True),
+    "complex": (numpy.complex128(1 + 2j), 1 + 2j, 1 + 2j),
+    "str": (numpy.str_("\u00fcx"), "\u00fcx", "\u00fcx"),
+    "bytes": (numpy.bytes_(b"ab"), b"ab", b"ab"),
+    "datetime": (datetime.datetime(2020, 1, 2, 3, 4, 5, 6), None, "2020-01-02T03:04:05.000006"),  # noqa: DTZ001
+    "datetime in UTC": (datetime.datetime(2020, 1, 2, tzinfo=UTC), None, "2020-01-02T00:00:00+00:00"),
+    "datetime elsewhere": (datetime.datetime(2020, 1, 2, tzinfo=ELSEWHERE), None, "2020-01-02T00:00:00+05:45"),
+    "date": (datetime.date(2020, 1, 2), None, "2020-01-02"),
+    "time": (datetime.time(1, 2, 3, tzinfo=ELSEWHERE), None, "01:02:03+05:45"),
+    "timedelta": (datetime.timedelta(days=1, microseconds=5), None, 86400.000005),
+    "path": (pathlib.PurePosixPath("/a/b"), None, "/a/b"),
+    "this system's path": (pathlib.Path("a/b.py"), pathlib.PurePath("a/b.py"), "a/b.py"),
+    "windows path": (pathlib.PureWindowsPath("C:/a"), None, "C:\\a"),
+    "Namespace": (argparse.Namespace(lr=0.1, steps=[1]), None, {"lr": 0.1, "steps": [1]}),
+    "SimpleNamespace": (types.SimpleNamespace(lr=0.1), argparse.Namespace(lr=0.1), {"lr": 0.1}),
+    "Config": (Config({"a": 1, "b": {"c": [2, {"d": 3}]}}), {"a": 1, "b": {"c": [2, {"d": 3}]}}, None),
+    "ConfigDict": (ConfigDict(a=1, b={"c": 2}), {"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 2}}),
+    "addict": (addict.Dict(a=1, b={"c": 2}), {"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 2}}),
+    "empty addict": (addict.Dict(), {}, {}),
+    "defaultdict": (collections.defaultdict(list, a=[1]), {"a": [1]}, {"a": [1]}),
+}
+
+
+def client_s(data: bytes) -> object:
+    """What the client makes of the index's JSON; what it makes of the index itself must be the same."""
+    index = index_of(data)
+    assert not index.tensors
+    return tree_from_json(plain.to_json(index.tree), []), tree_with_tensors(index.tree, [])
+
+
+def safely(data: bytes) -> object:
+    return torch.load(io.BytesIO(rendered(pth_rendition(digested(data)), data)), weights_only=True)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("case", KNOWN)
+def test_a_known_object_has_its_value_in_every_face(case, protocol):
+    value, in_client, in_pth = KNOWN[case]
+    data = saved({"x": value}, pickle_protocol=protocol)
+    expected = value if in_client is None else in_client
+    for given in client_s(data):
+        assert given == {"x": expected}
+        assert type(given["x"]) is type(expected) or isinstance(expected, pathlib.PurePath)
+    assert safely(data) == {"x": expected if in_pth is None else in_pth}
+    assert index_of(data).dropped == ()
+
+
+ARRAYS = {
+    "row-major": numpy.arange(6, dtype="<f4").reshape(2, 3),
+    "column-major": numpy.asfortranarray(numpy.arange(6, dtype="<i8").reshape(2, 3)),
+    "big-endian": numpy.arange(6, dtype=">f4"),
+    "big-endian complex": numpy.arange(3, dtype=">c8"),
+    "column-major in three dimensions": numpy.asfortranarray(numpy.arange(24, dtype="<u2").reshape(2, 3, 4)),
+    "empty": numpy.zeros((0, 3), "<f8"),
+    "scalar": numpy.array(3, "<i4"),
+    "bool": numpy.array([True, False]),
+    "long": numpy.arange(20_000, dtype="<f4"),
+    "zeros, which are text too": numpy.zeros(40, "<f4"),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("case", ARRAYS)
+def test_an_array_becomes_a_tensor_in_every_face(case, protocol):
+    from formats.checkpoint_files import rebuilt
+
+    array = ARRAYS[case]
+    data = saved({"x": array}, pickle_protocol=protocol)
+    index = index_of(data)
+    in_place = rebuilt(index, data)["x"]
+    here = in_place if isinstance(in_place, torch.Tensor) else tree_with_tensors(index.tree, [])["x"]
+    assert isinstance(in_place, torch.Tensor) or protocol == 2 or "big-endian" in case or "empty" in case
+    there = safely(data)["x"]
+    expected = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    for given in (here, there):
+        assert given.dtype is expected.dtype
+        assert torch.equal(given, expected)
+    assert index.dropped == ()
+
+
+def test_an_array_too_long_for_the_tree_is_named_and_refused_by_what_has_tensors_only(monkeypatch):
+    from zooproxy.errors import UnsupportedFormat
+    from zooproxy.formats import limits
+    from zooproxy.formats.variants import refuse_odd_tensors
+
+    monkeypatch.setattr(limits, "TEXT_IN_TREE", 1000)
+    index = index_of(saved({"state_dict": {"x": numpy.arange(40_000.0)}}, pickle_protocol=2))
+    assert index.dropped == ("numpy.ndarray, not read",)
+    with pytest.raises(UnsupportedFormat, match=r"state_dict\.x"):
+        refuse_odd_tensors(index)
+
+
+def test_arrays_of_objects_and_texts_stay_inert():
+    tree = index_of(saved({"o": numpy.array(["a", None], object), "u": numpy.array(["a", "b"])})).tree
+    assert {tree[key].type_name.rpartition(".")[2] for key in "ou"} == {"_reconstruct"}
+
+
+def test_a_history_buffer_keeps_its_numbers_and_loses_its_functions():
+    data = saved({"loss": HistoryBuffer([1.0, 2.0], [1, 1])})
+    (given, _) = client_s(data)
+    assert given["loss"].type_name == "mmengine.logging.history_buffer.HistoryBuffer"
+    assert set(given["loss"].state) == {"max_length", "_log_history", "_count_history"}
+    assert given["loss"].state["_log_history"].tolist() == [1.0, 2.0]
+    there = safely(data)["loss"]
+    assert there["__type__"].endswith("HistoryBuffer")
+    assert there["state"]["_log_history"].tolist() == [1.0, 2.0]
+
+
+class Colour(enum.Enum):
+    RED = 3
+
+
+Point = collections.namedtuple("Point", "x y")
+Colour.__module__ = Point.__module__ = "shapes"
+
+
+def test_other_objects_keep_their_type_s_name_and_arguments():
+    shapes = types.ModuleType("shapes")
+    shapes.Colour, shapes.Point = Colour, Point
+    import sys
+
+    sys.modules["shapes"] = shapes
+    try:
+        tree = index_of(saved({"c": Colour.RED, "p": Point(1, (2, 3))})).tree
+    finally:
+        del sys.modules["shapes"]
+    assert tree["c"] == Inert("shapes.Colour", (3,))
+    assert tree["p"] == Inert("shapes.Point", (1, (2, 3)))
+
+
+def call(function: str, *arguments: bytes, state: bytes = b"") -> bytes:
+    return name(function) + tuple_of(*arguments) + b"R" + (state + b"b" if state else b"")
+
+
+DTYPE = call("numpy.dtype", text("f4"), state=tuple_of(b"K\x03", text("<")))
+MISMADE = {
+    "datetime": call("datetime.datetime", b"C\x03abc"),
+    "datetime of numbers": call("datetime.datetime", b"K\x01"),
+    "datetime without": call("datetime.datetime"),
+    "datetime somewhere": call("datetime.datetime", b"C\x0a\x07\xe4\x01\x02\x03\x04\x05\0\0\0", text("x")),
+    "datetime far off": call(
+        "datetime.datetime",
+        b"C\x0a\x07\xe4\x01\x02\x03\x04\x05\0\0\0",
+        call("datetime.timezone", call("datetime.timedelta", b"K\x09", b"K\0", b"K\0")),
+    ),
+    "date": call("datetime.date", b"N"),
+    "time": call("datetime.time", b"C\x06\xff\xff\xff\xff\xff\xff"),
+    "timedelta": call("datetime.timedelta", b"\x8a\x08" + b"\xff" * 7 + b"\x7f"),
+    "path": call("pathlib.PosixPath", b"K\x01"),
+    "namespace": call("argparse.Namespace", state=b"K\x01"),
+    "namespace of numbers": call("argparse.Namespace", state=b"}K\x01Ns"),
+    "config": call("mmengine.config.config.Config", state=b")"),
+    "config of text": call("mmengine.config.config.Config", state=tuple_of(text("a"))),
+    "config dict": call("mmengine.config.config.ConfigDict", text("a")),
+    "history": call("mmengine.logging.history_buffer.HistoryBuffer", state=b"K\x01"),
+    "scalar too short": call("numpy.core.multiarray.scalar", DTYPE, b"C\x01a"),
+    "scalar of nothing": call("numpy.core.multiarray.scalar", b"N", b"C\x01a"),
+    "scalar of a number": call("numpy.core.multiarray.scalar", DTYPE, b"K\x01"),
+    "scalar of half a character": call(
+        "numpy.core.multiarray.scalar",
+        call("numpy.dtype", text("U1"), state=tuple_of(b"K\x03", text("<"))),
+        b"C\x04\xff\xff\xff\xff",
+    ),
+    "array too short": call(
+        "numpy.core.multiarray._reconstruct",
+        state=tuple_of(b"K\x01", tuple_of(b"K\x02"), DTYPE, b"\x89", b"C\x04abcd"),
+    ),
+    "array of a negative shape": call(
+        "numpy.core.multiarray._reconstruct",
+        state=tuple_of(b"K\x01", tuple_of(b"J\xff\xff\xff\xff"), DTYPE, b"\x89", b"C\x04abcd"),
+    ),
+    "array of nothing": call("numpy._core.numeric._frombuffer", b"N", b"N", b"N", b"N"),
+}
+
+
+@pytest.mark.parametrize("case", MISMADE)
+def test_an_object_that_its_type_would_not_build_stays_inert(case):
+    index = index_of(checkpoint(mapping(w=tensor(), x=MISMADE[case]) + b"."))
+    assert isinstance(index.tree["x"], Inert)
+    assert index.dropped
+    tree_with_tensors(index.tree, [torch.ones(1)] * len(index.tensors))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Inert("datetime.date", ("never",)),
+        Inert("datetime.date", (1, 2, 3)),
+        Inert("argparse.Namespace", (), {1: 2}),
+        Inert("pathlib.PurePosixPath", (1,)),
+        Inert("datetime.timedelta", None),
+        Inert("numpy.ndarray", ("float32", (3,), b"abcd")),
+        Inert("numpy.ndarray", (1,)),
+        Inert("some.Other", ("2020-01-02",)),
+    ],
+)
+def test_an_inert_value_that_only_has_the_name_stays_inert(value):
+    assert revived(value) is value
+    assert tree_with_tensors({"x": value}, [])["x"] == value
+
+
+def test_a_namespace_with_names_of_python_s_own_stays_data():
+    made = revived(Inert("argparse.Namespace", (), {"__class__": 1, "__dict__": 2}))
+    assert type(made) is argparse.Namespace
+    assert vars(made) == {"__class__": 1, "__dict__": 2}
+
+
+def test_python_2_s_arrays_lie_in_place():
+    """cPickle of Python 2 writes an array's bytes as a string, which is text where it happens to be UTF-8."""
+    raw = bytes(range(16))
+    dtype = call("numpy.dtype", b"U\x02f4", b"K\0", b"K\1", state=tuple_of(b"K\x03", b"U\x01<"))
+    array = call(
+        "numpy.core.multiarray._reconstruct",
+        name("numpy.ndarray"),
+        tuple_of(b"K\0"),
+        b"U\x01b",
+        state=tuple_of(b"K\x01", tuple_of(b"K\x04"), dtype, b"\x89", b"U\x10" + raw),
+    )
+    data = b"\x80\x02}U\x01w" + array + b"s."
+    index = index_of(data)
+    (row,), (storage,) = index.tensors, index.storages
+    assert (index.container, row.name, row.dtype, row.shape) == ("pickle", "w", "float32", (4,))
+    assert data[storage.offset : storage.offset + storage.size] == raw
+
+
+def test_a_pickle_of_arrays_reads_bit_equal_and_becomes_safetensors():
+    import safetensors.torch
+
+    from zooproxy.formats.safetensors_writer import safetensors_rendition
+
+    value = {"conv1_w": numpy.arange(30_000, dtype="<f4").reshape(3, -1), "conv1_b": numpy.ones(3, "<f4")}
+    data = pickle.dumps(value, 4)
+    given = safetensors.torch.load(rendered(safetensors_rendition(index_of(data)), data))
+    assert all(torch.equal(given[key], torch.from_numpy(value[key])) for key in value)
