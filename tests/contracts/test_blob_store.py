@@ -228,3 +228,57 @@ async def test_sweep_during_a_live_stage_spares_it(store: BlobStore) -> None:
         assert await store.sweep() == 0
         await staged.commit()
     assert await is_held(store, DIGEST)
+
+
+async def test_what_was_kept_is_resumed_with_its_size_and_digest(store: BlobStore) -> None:
+    first = await store.stage()
+    await first.write(CONTENT[:5])
+    await first.keep()
+    async with await store.resume(first.name, 100) as second:
+        assert (second.name, second.size, second.digest()) == (first.name, 5, Sha256.of(CONTENT[:5]))
+        await second.write(CONTENT[5:])
+        assert (await second.commit(expected=DIGEST)).size == len(CONTENT)
+    with pytest.raises(BlobAbsent):
+        await store.resume(first.name, 100)
+
+
+async def test_resume_believes_no_more_than_it_was_told_to(store: BlobStore) -> None:
+    first = await store.stage()
+    await first.write(CONTENT + b"lost in a power cut")
+    await first.keep()
+    async with await store.resume(first.name, len(CONTENT)) as second:
+        assert second.digest() == DIGEST
+        await second.commit()
+
+
+@pytest.mark.parametrize("name", ["0" * 32, "../blobs", "", "ABC"])
+async def test_resume_and_peek_of_a_name_never_staged_are_absent(store: BlobStore, name: str) -> None:
+    with pytest.raises(BlobAbsent):
+        await store.resume(name, 1)
+    with pytest.raises(BlobAbsent):
+        await store.peek(name)
+
+
+async def test_what_is_being_written_can_be_peeked_at_but_not_resumed(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        with await store.peek(staged.name) as file:
+            assert file.read() == CONTENT
+        with pytest.raises(BlobAbsent):
+            await store.resume(staged.name, 100)
+        assert await store.is_written(staged.name)
+    assert not await store.is_written(staged.name)
+
+
+async def test_sweep_takes_what_was_kept_unless_it_is_named(store: BlobStore) -> None:
+    staged = await store.stage()
+    await staged.write(CONTENT)
+    await staged.keep()
+    assert await store.sweep({staged.name}) == 0
+    assert await store.sweep() == 1
+    with pytest.raises(BlobAbsent):
+        await store.resume(staged.name, 100)
+
+
+async def test_there_is_room_in_a_store(store: BlobStore) -> None:
+    assert store.free_bytes() > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from typing import BinaryIO
@@ -16,6 +18,8 @@ class MemoryBlobStore(BlobStore):
 
     def __init__(self) -> None:
         self.held: dict[Sha256, bytes] = {}
+        self.kept: dict[str, bytes] = {}
+        self.live: dict[str, bytearray] = {}
 
     async def stage(self) -> StagedBlob:
         return MemoryStagedBlob(self)
@@ -26,8 +30,27 @@ class MemoryBlobStore(BlobStore):
     async def remove(self, digest: Sha256) -> bool:
         return self.held.pop(digest, None) is not None
 
-    async def sweep(self) -> int:
-        return 0  # what a dead process left in memory died with it
+    async def resume(self, name: str, trusted: int) -> StagedBlob:
+        if name not in self.kept:
+            raise BlobAbsent("nothing is kept under that name")
+        return MemoryStagedBlob(self, name, self.kept.pop(name)[:trusted])
+
+    async def peek(self, name: str) -> BinaryIO:
+        if name not in self.live and name not in self.kept:
+            raise BlobAbsent("nothing is staged under that name")
+        return _read_only(bytes(self.live[name]) if name in self.live else self.kept[name])
+
+    async def is_written(self, name: str) -> bool:
+        return name in self.live
+
+    async def sweep(self, keep: Collection[str] = ()) -> int:
+        dead = [name for name in self.kept if name not in keep]
+        for name in dead:
+            del self.kept[name]
+        return len(dead)
+
+    def free_bytes(self) -> int:
+        return 1 << 40
 
     def content(self, digest: Sha256) -> bytes:
         if digest not in self.held:
@@ -44,10 +67,16 @@ class MemoryBlob(HeldBlob):
 
 
 class MemoryStagedBlob(StagedBlob):
-    def __init__(self, store: MemoryBlobStore) -> None:
+    def __init__(self, store: MemoryBlobStore, name: str | None = None, content: bytes = b"") -> None:
         self._store = store
-        self._content = bytearray()
+        self._name = name or secrets.token_hex(16)
+        self._content = bytearray(content)
         self._ended = False
+        store.live[self._name] = self._content
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def size(self) -> int:
@@ -66,15 +95,24 @@ class MemoryStagedBlob(StagedBlob):
 
     async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
         self._refuse_if_ended()
-        self._ended = True
+        self._end()
         digest = self.digest()
         if expected is not None and digest != expected:
             raise DigestMismatch("not the bytes that were expected", expected=expected, actual=digest)
         self._store.held.setdefault(digest, bytes(self._content))
         return await self._store.open(digest)
 
+    async def keep(self) -> None:
+        self._refuse_if_ended()
+        self._end()
+        self._store.kept[self._name] = bytes(self._content)
+
     async def discard(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._ended = True
+        self._store.live.pop(self._name, None)
 
     def _refuse_if_ended(self) -> None:
         if self._ended:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -73,6 +74,14 @@ def _head(handler: BaseHTTPRequestHandler, code: int, **headers: str) -> None:
 def honest(body: bytes) -> Behaviour:
     def behave(handler: BaseHTTPRequestHandler) -> None:
         _head(handler, 200, Content_Length=str(len(body)))
+        handler.wfile.write(body)
+
+    return behave
+
+
+def answer(code: int, body: bytes, **headers: str) -> Behaviour:
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, code, Content_Length=str(len(body)), **headers)
         handler.wfile.write(body)
 
     return behave
@@ -157,6 +166,10 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
+
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
         _head(handler, 200, Content_Length=str(len(self._body)))
         handler.wfile.write(self._body[: self._after])
@@ -170,3 +183,59 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
     """Each request gets the next behaviour; the last one stays."""
     left = list(behaviours)
     return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
+
+
+class Ranged:
+    """Ranges and a strong entity tag, as a good host has them.
+
+    The first answers are cut short after ``cuts`` bytes each; every one begins after ``delay`` seconds, and stops at
+    the byte ``hold`` until the test opens it.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        etag: str | None = '"v1"',
+        cuts: Sequence[int] = (),
+        delay: float = 0.0,
+        hold: int | None = None,
+    ) -> None:
+        self.body = body
+        self.etag = etag
+        self.reached = threading.Event()
+        self._open = threading.Event()
+        self._hold = hold
+        self._cuts = list(cuts)
+        self._delay = delay
+
+    def open(self) -> None:
+        self._open.set()
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(self._delay)
+        start = self._start(handler)
+        total = len(self.body)
+        tag = {} if self.etag is None else {"ETag": self.etag}
+        length = str(total - start)
+        if start:
+            _head(handler, 206, Content_Length=length, Content_Range=f"bytes {start}-{total - 1}/{total}", **tag)
+        else:
+            _head(handler, 200, Content_Length=length, **tag)
+        rest = self.body[start:]
+        cut = self._cuts.pop(0) if self._cuts else len(rest)
+        if self._hold is not None and start <= self._hold:
+            handler.wfile.write(rest[: self._hold - start])
+            handler.wfile.flush()
+            self.reached.set()
+            assert self._open.wait(60), "nobody opened it"
+            handler.wfile.write(rest[self._hold - start : cut])
+        else:
+            handler.wfile.write(rest[:cut])
+        handler.close_connection = cut < len(rest)
+
+    def _start(self, handler: BaseHTTPRequestHandler) -> int:
+        asked = handler.headers.get("Range", "")
+        condition = handler.headers.get("If-Range")
+        if not asked.startswith("bytes=") or (condition is not None and condition != self.etag):
+            return 0
+        return int(asked.removeprefix("bytes=").partition("-")[0])

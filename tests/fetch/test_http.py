@@ -8,16 +8,39 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import pytest
 
-from fakes.upstream import Upstream, chunked, close_delimited, encoded, redirect, reset, status, truncated
-from zooproxy.errors import RedirectRefused, UpstreamEncoded, UpstreamStatus, UpstreamTruncated, UpstreamUnreachable
-from zooproxy.fetch.http import BLOCK, MAX_REDIRECTS, HttpUpstream, open_http
+from fakes.upstream import (
+    Gate,
+    Ranged,
+    Upstream,
+    answer,
+    chunked,
+    close_delimited,
+    encoded,
+    honest,
+    redirect,
+    reset,
+    status,
+    truncated,
+)
+from zooproxy.errors import (
+    AddressRefused,
+    RangeNotBelieved,
+    RedirectRefused,
+    UpstreamEncoded,
+    UpstreamStalled,
+    UpstreamStatus,
+    UpstreamTruncated,
+    UpstreamUnreachable,
+)
+from zooproxy.fetch.http import MAX_REDIRECTS, HttpUpstream, open_http
+from zooproxy.fetch.upstream import Continuation
 
 BODY = bytes(range(256)) * 9000  # more than two blocks
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[HttpUpstream]:
-    async with open_http() as http:
+    async with open_http(exempt=lambda host, port: True) as http:
         yield http
 
 
@@ -30,12 +53,11 @@ async def read(http: HttpUpstream, url: str, allows: Callable[[str], bool] = eve
         return b"".join([block async for block in body.blocks])
 
 
-async def test_a_body_comes_whole_in_blocks_with_its_declared_length(http: HttpUpstream, upstream: Upstream) -> None:
+async def test_a_body_comes_whole_with_its_declared_length(http: HttpUpstream, upstream: Upstream) -> None:
     async with http.get(upstream.put("/x", BODY), everywhere) as body:
         blocks = [block async for block in body.blocks]
-    assert body.length == len(BODY)
+    assert (body.start, body.version.length) == (0, len(BODY))
     assert b"".join(blocks) == BODY
-    assert [len(block) for block in blocks[:-1]] == [BLOCK] * (len(blocks) - 1)
 
 
 async def test_it_asks_for_identity_and_sends_nothing_it_need_not(http: HttpUpstream, upstream: Upstream) -> None:
@@ -47,7 +69,7 @@ async def test_it_asks_for_identity_and_sends_nothing_it_need_not(http: HttpUpst
 @pytest.mark.parametrize("behaviour", [chunked(BODY), close_delimited(BODY)], ids=["chunked", "close-delimited"])
 async def test_a_body_of_no_declared_length_comes_whole(http: HttpUpstream, upstream: Upstream, behaviour) -> None:
     async with http.get(upstream.put("/x", behaviour), everywhere) as body:
-        assert body.length is None
+        assert body.version.length is None
         assert b"".join([block async for block in body.blocks]) == BODY
 
 
@@ -86,11 +108,13 @@ async def test_a_time_out_without_words_is_unreachable_and_named() -> None:
             await read(http, "http://zoo.example/x")
 
 
-async def test_redirects_are_followed_and_the_last_url_is_told(http: HttpUpstream, upstream: Upstream) -> None:
+async def test_redirects_are_followed_and_the_body_is_of_the_url_that_was_asked(
+    http: HttpUpstream, upstream: Upstream
+) -> None:
     upstream.put("/c", BODY)
     upstream.put("/b", redirect("c"))
     async with http.get(upstream.put("/a", redirect("/b", 301)), everywhere) as body:
-        assert body.url == upstream.url + "/c"
+        assert body.version.url == upstream.url + "/a"
         assert b"".join([block async for block in body.blocks]) == BODY
     assert upstream.seen == ["/a", "/b", "/c"]
 
@@ -133,5 +157,97 @@ async def test_a_redirect_without_a_target_is_only_a_bad_status(http: HttpUpstre
 
 async def test_a_proxy_in_the_environment_is_not_used(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    async with open_http() as http:
+    async with open_http(exempt=lambda host, port: True) as http:
         assert await read(http, upstream.put("/x", BODY)) == BODY
+
+
+def rest(start: int, validator: str | None = '"v1"') -> Continuation:
+    return Continuation(start, len(BODY), validator)
+
+
+async def test_the_rest_of_a_body_is_asked_for_by_range_and_validator(http: HttpUpstream, upstream: Upstream) -> None:
+    async with http.get(upstream.put("/x", Ranged(BODY)), everywhere, rest(500)) as body:
+        assert (body.start, body.version.length, body.version.etag) == (500, len(BODY), '"v1"')
+        assert b"".join([block async for block in body.blocks]) == BODY[500:]
+    assert (upstream.headers[0]["range"], upstream.headers[0]["if-range"]) == ("bytes=500-", '"v1"')
+
+
+@pytest.mark.parametrize("behaviour", [Ranged(BODY, etag='"v2"'), honest(BODY)], ids=["changed", "no ranges"])
+async def test_a_200_to_a_range_begins_at_the_beginning(http: HttpUpstream, upstream: Upstream, behaviour) -> None:
+    async with http.get(upstream.put("/x", behaviour), everywhere, rest(500)) as body:
+        assert (body.start, body.version.length) == (0, len(BODY))
+        assert b"".join([block async for block in body.blocks]) == BODY
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content_Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"},
+        {"Content_Range": f"bytes 500-600/{len(BODY)}"},
+        {"Content_Range": f"bytes 500-{len(BODY)}/{len(BODY) + 1}"},
+        {"Content_Range": f"bytes 500-{len(BODY) - 1}/*"},
+        {"Content_Range": f"bytes 500-{len(BODY) - 1}/{len(BODY)}", "ETag": '"v2"'},
+    ],
+)
+async def test_a_206_that_is_not_what_was_asked_is_not_believed(
+    http: HttpUpstream, upstream: Upstream, headers
+) -> None:
+    lying = answer(206, BODY[500:], **headers)
+    with pytest.raises(RangeNotBelieved):
+        async with http.get(upstream.put("/x", lying), everywhere, rest(500)):
+            pass
+
+
+async def test_a_416_to_the_rest_is_not_believed_either(http: HttpUpstream, upstream: Upstream) -> None:
+    with pytest.raises(RangeNotBelieved):
+        async with http.get(upstream.put("/x", status(416)), everywhere, rest(500)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("headers", "etag", "settled"),
+    [
+        ({"ETag": '"v1"'}, '"v1"', False),
+        ({"ETag": 'W/"v1"'}, None, False),
+        ({"ETag": "v1"}, None, False),
+        ({"Last_Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, None, True),
+        ({"Last_Modified": "Mon, 01 Jan 2198 00:00:00 GMT"}, None, False),
+        ({"Last_Modified": "yesterday"}, None, False),
+    ],
+)
+async def test_only_strong_validators_are_kept(
+    http: HttpUpstream, upstream: Upstream, headers: dict[str, str], etag: str | None, settled: bool
+) -> None:
+    async with http.get(upstream.put("/x", answer(200, BODY, **headers)), everywhere) as body:
+        assert (body.version.etag, body.version.modified is not None) == (etag, settled)
+
+
+async def test_a_retry_after_in_seconds_comes_along(http: HttpUpstream, upstream: Upstream) -> None:
+    with pytest.raises(UpstreamStatus) as refused:
+        await read(http, upstream.put("/x", answer(503, b"", Retry_After="7")))
+    assert refused.value.retry_after == 7.0
+
+
+async def test_an_upstream_that_sends_nothing_for_too_long_is_stalled(upstream: Upstream) -> None:
+    gate = Gate(BODY, 1000)
+    async with open_http(stall_seconds=0.2, exempt=lambda host, port: True) as http:
+        with pytest.raises(UpstreamStalled, match="after 1000 bytes"):
+            await read(http, upstream.put("/x", gate))
+    gate.open()
+
+
+async def test_a_private_address_is_never_dialled(upstream: Upstream) -> None:
+    async with open_http() as http:
+        with pytest.raises(AddressRefused, match=r"127\.0\.0\.1.*PRIVATE_HOSTS"):
+            await read(http, upstream.put("/x", BODY))
+    assert upstream.seen == []
+
+
+async def test_a_redirect_to_a_private_address_is_never_dialled(upstream: Upstream) -> None:
+    upstream.put("/inside", BODY)
+    url = upstream.put("/x", redirect(f"http://localhost:{upstream.port}/inside"))
+    async with open_http(exempt=lambda host, port: host == "127.0.0.1") as http:
+        with pytest.raises(AddressRefused, match="'localhost'"):
+            await read(http, url)
+    assert upstream.seen == ["/x"]

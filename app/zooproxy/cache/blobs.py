@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,6 +66,11 @@ class StagedBlob(ABC):
 
     @property
     @abstractmethod
+    def name(self) -> str:
+        """What the store knows these bytes by: 32 hexadecimal digits, never used twice."""
+
+    @property
+    @abstractmethod
     def size(self) -> int:
         """Bytes written so far."""
 
@@ -95,8 +100,16 @@ class StagedBlob(ABC):
         """
 
     @abstractmethod
+    async def keep(self) -> None:
+        """Ends the writing and leaves the bytes, durable, for ``BlobStore.resume``; for a sweep, too.
+
+        Raises:
+            CacheError: they could not be made durable.
+        """
+
+    @abstractmethod
     async def discard(self) -> None:
-        """Drops the bytes; nothing after a commit or another discard."""
+        """Drops the bytes; nothing after a commit, a keep or another discard."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,5 +141,32 @@ class BlobStore(ABC):
         """Removes the blob for good; whether there was one."""
 
     @abstractmethod
-    async def sweep(self) -> int:
-        """Discards what dead processes left staged, never what a live one is writing; the number discarded."""
+    async def resume(self, name: str, trusted: int) -> StagedBlob:
+        """What was kept, or left by a dead process, under ``name``: its first ``trusted`` bytes, hashed again.
+
+        Raises:
+            BlobAbsent: there is nothing, or somebody writes it.
+        """
+
+    @abstractmethod
+    async def peek(self, name: str) -> BinaryIO:
+        """A read handle over what is staged under ``name``, by whatever process, and grows; the caller closes it.
+
+        Raises:
+            BlobAbsent: there is nothing.
+        """
+
+    @abstractmethod
+    async def is_written(self, name: str) -> bool:
+        """Whether a live process holds what is staged under ``name``."""
+
+    @abstractmethod
+    async def sweep(self, keep: Collection[str] = ()) -> int:
+        """Discards what dead processes left staged, never what a live one is writing; the number discarded.
+
+        What is named in ``keep`` stays.
+        """
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """How many more bytes may be staged."""

@@ -6,6 +6,8 @@ Only SQLite now. Another database is another branch of ``_engine``: whoever read
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from zooproxy.cache.sqlite import BUSY_SECONDS, SqliteModule, sound_library
 from zooproxy.errors import CacheError, OutOfSpace, SettingsError
 
 _CONNECTIONS = 8
+_TICK_NS = 50_000_000  # several ticks of a kernel at 100 Hz
 _BEGIN = "zooproxy_begin"
 
 
@@ -28,11 +31,22 @@ class Database:
     Built by ``open_database``, closed there too.
     """
 
-    def __init__(self, engine: AsyncEngine, busy_seconds: float) -> None:
+    def __init__(self, engine: AsyncEngine, busy_seconds: float, file: Path) -> None:
         self._readers = engine
+        self._files = (f"{file}-wal", str(file))
         self._writers = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._busy_seconds = busy_seconds
         self._turn = asyncio.Lock()
+
+    def stamp(self) -> tuple[tuple[int, int], ...] | None:
+        """Equal stamps: nobody, in any process, has committed in between. None where that can't be told now.
+
+        Every commit writes to the WAL, or to the database when the WAL is folded into it; their times and lengths tell.
+        A time that is nearly now may hide a second write within the same tick of the file system's clock.
+        """
+        found = tuple(_times(file) for file in self._files)
+        newest = max(changed for changed, _ in found)
+        return found if time.time_ns() - newest > _TICK_NS else None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -83,9 +97,10 @@ async def open_database(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Asyn
         DatabaseTooNew: a later version of zooproxy has migrated it.
         CacheError: it cannot be opened.
     """
-    engine = _engine(url, busy_seconds)
+    file = _database_file(url)
+    engine = _engine(file, busy_seconds)
     try:
-        database = Database(engine, busy_seconds)
+        database = Database(engine, busy_seconds, file)
         await _bring_up_to_date(database)
         yield database
     finally:
@@ -103,8 +118,16 @@ async def _bring_up_to_date(database: Database) -> None:
             await connection.run_sync(schema.migrate)
 
 
-def _engine(url: str, busy_seconds: float) -> AsyncEngine:
-    file = _database_file(url)
+def _times(file: str) -> tuple[int, int]:
+    """When it was last written (nanoseconds) and its length in bytes; zeros where it is not there."""
+    try:
+        status = os.stat(file)  # noqa: PTH116  # on every look-up: a Path would cost more than the call
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def _engine(file: Path, busy_seconds: float) -> AsyncEngine:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

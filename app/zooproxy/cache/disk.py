@@ -28,6 +28,14 @@ class Disk:
         """
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444)
 
+    def reopen(self, path: Path) -> int:
+        """A descriptor, open for reading and writing, of a file that ``create`` made and its owner now continues."""
+        path.chmod(0o644)
+        try:
+            return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        finally:
+            path.chmod(0o444)
+
     def write(self, descriptor: int, data: memoryview) -> int:
         return os.write(descriptor, data)
 

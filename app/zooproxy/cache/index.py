@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
+from zooproxy.cache import leases
 from zooproxy.cache.database import Database
+from zooproxy.cache.leases import Lease
+from zooproxy.cache.recent import Recent
 from zooproxy.cache.tables import blobs, sources, tensor_indexes
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
@@ -32,9 +35,14 @@ class Index:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._held: Recent[str, HeldSource | None] = Recent(database.stamp)
+        self._sizes: Recent[Sha256, int | None] = Recent(database.stamp)
 
     async def held(self, url: str) -> HeldSource | None:
         """What ``url`` was last filled with; None if it never was."""
+        return await self._held.get(url, lambda: self._read_held(url))
+
+    async def _read_held(self, url: str) -> HeldSource | None:
         query = (
             select(sources.c.url, sources.c.sha256, blobs.c.size, sources.c.filled_at)
             .join_from(sources, blobs)
@@ -46,11 +54,12 @@ class Index:
             return None
         return HeldSource(row.url, Sha256(row.sha256), row.size, _EPOCH + row.filled_at * _MICROSECOND)
 
-    async def publish(self, url: str, sha256: Sha256, size: int) -> HeldSource:
-        """The last step of a fill: blob and source appear in one transaction, or neither does.
+    async def publish(self, url: str, sha256: Sha256, size: int, lease: Lease | None = None) -> HeldSource:
+        """The last step of a fill: blob and source appear and its lease ends in one transaction, or nothing does.
 
         Raises:
             BlobCorrupt: that blob is known with another size, so one of the two is not what it says.
+            LeaseLost: another process has taken the lease.
         """
         now = datetime.now(UTC)
         filled_at = (now - _EPOCH) // _MICROSECOND
@@ -61,6 +70,9 @@ class Index:
             set_={"sha256": source.excluded.sha256, "filled_at": source.excluded.filled_at},
         )
         async with self._database.write() as connection:
+            if lease is not None:
+                await leases.confirm(connection, lease)
+                await leases.drop(connection, lease)
             await connection.execute(blob)
             known = (await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == sha256))).scalar_one()
             if known != size:
@@ -70,6 +82,9 @@ class Index:
 
     async def blob(self, sha256: Sha256) -> int | None:
         """The size in bytes of a published blob; None if it is not published."""
+        return await self._sizes.get(sha256, lambda: self._read_size(sha256))
+
+    async def _read_size(self, sha256: Sha256) -> int | None:
         async with self._database.read() as connection:
             found = await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == sha256))
             return found.scalar_one_or_none()

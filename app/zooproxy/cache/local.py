@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, TypeVarTuple
 
 from zooproxy.cache.blobs import BlobStore, HeldBlob, StagedBlob
 from zooproxy.cache.disk import Disk, disk_errors
-from zooproxy.cache.partial import Partial, blob_path, sweep_partials
+from zooproxy.cache.partial import Partial, blob_path, is_partial_name, is_written, sweep_partials
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt, CacheError
 
@@ -31,7 +32,22 @@ class LocalBlobStore(BlobStore):
         self._disk = disk or Disk()
 
     async def stage(self) -> StagedBlob:
-        return await LocalStagedBlob.create(self._blobs, self._partials, self._disk)
+        return await LocalStagedBlob.create(self._blobs, partial(Partial.create, self._partials, self._disk))
+
+    async def resume(self, name: str, trusted: int) -> StagedBlob:
+        path = self._kept(name)
+        return await LocalStagedBlob.create(self._blobs, partial(Partial.resume, path, trusted, self._disk))
+
+    async def peek(self, name: str) -> BinaryIO:
+        with disk_errors("reading a partial file"):
+            try:
+                return self._kept(name).open("rb")
+            except FileNotFoundError as error:
+                raise BlobAbsent("that partial file is gone") from error
+
+    async def is_written(self, name: str) -> bool:
+        with disk_errors("looking at a partial file"):
+            return await asyncio.to_thread(is_written, self._kept(name))
 
     async def open(self, digest: Sha256) -> HeldBlob:
         return await asyncio.to_thread(_open, digest, blob_path(self._blobs, digest))
@@ -39,8 +55,19 @@ class LocalBlobStore(BlobStore):
     async def remove(self, digest: Sha256) -> bool:
         return await asyncio.to_thread(_remove, blob_path(self._blobs, digest), self._disk)
 
-    async def sweep(self) -> int:
-        return await asyncio.to_thread(sweep_partials, self._partials, self._disk)
+    async def sweep(self, keep: Collection[str] = ()) -> int:
+        return await asyncio.to_thread(sweep_partials, self._partials, self._disk, keep)
+
+    def free_bytes(self) -> int:
+        with disk_errors("asking for free space"):
+            self._disk.make_directory(self._partials)
+            status = os.statvfs(self._partials)
+        return status.f_bavail * status.f_frsize
+
+    def _kept(self, name: str) -> Path:
+        if not is_partial_name(name):
+            raise BlobAbsent("that is no name of a partial file")
+        return self._partials / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +87,28 @@ class LocalBlob(HeldBlob):
 class LocalStagedBlob(StagedBlob):
     """A partial file and the one thread that touches it, so that calls keep their order even when cancelled."""
 
-    def __init__(self, partial: Partial, thread: ThreadPoolExecutor, blobs: Path) -> None:
-        self._partial = partial
+    def __init__(self, staged: Partial, thread: ThreadPoolExecutor, blobs: Path) -> None:
+        self._partial = staged
         self._thread = thread
         self._blobs = blobs
         self._ended = False
 
     @classmethod
-    async def create(cls, blobs: Path, partials: Path, disk: Disk) -> LocalStagedBlob:
+    async def create(cls, blobs: Path, start: Callable[[], Partial]) -> LocalStagedBlob:
+        """``start`` is called in the thread that does all the rest."""
         thread = ThreadPoolExecutor(1, "staged-blob")
-        opening = thread.submit(Partial, partials, disk)
+        opening = thread.submit(start)
         try:
-            partial = await asyncio.shield(asyncio.wrap_future(opening))
+            staged = await asyncio.shield(asyncio.wrap_future(opening))
         except BaseException:
             thread.submit(lambda: opening.result().discard())
             thread.shutdown(wait=False)
             raise
-        return cls(partial, thread, blobs)
+        return cls(staged, thread, blobs)
+
+    @property
+    def name(self) -> str:
+        return self._partial.name
 
     @property
     def size(self) -> int:
@@ -94,6 +126,9 @@ class LocalStagedBlob(StagedBlob):
     async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
         digest, path = await self._queue(self._partial.publish, self._blobs, expected, last=True)
         return LocalBlob(digest, self._partial.size, path)
+
+    async def keep(self) -> None:
+        await self._queue(self._partial.keep, last=True)
 
     async def discard(self) -> None:
         if not self._ended:

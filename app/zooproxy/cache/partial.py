@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
 from zooproxy.cache.disk import Disk, disk_errors
 from zooproxy.digest import Hasher, Sha256
-from zooproxy.errors import CacheError, DigestMismatch
+from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
+
+_NAME = re.compile(r"[0-9a-f]{32}\Z")
 
 
 class Partial:
@@ -22,17 +26,63 @@ class Partial:
     take a live partial, whose commit then fails and publishes nothing.
     """
 
-    def __init__(self, directory: Path, disk: Disk) -> None:
+    def __init__(self, path: Path, descriptor: int, disk: Disk) -> None:
+        """Over a descriptor that is open for writing, locked, and at the file's start."""
+        self._path = path
+        self._descriptor = descriptor
         self._disk = disk
         self._hasher = Hasher()
         self._closed = False
+
+    @classmethod
+    def create(cls, directory: Path, disk: Disk) -> Partial:
+        """A new, empty one."""
         with disk_errors("starting a partial file"):
             disk.make_directory(directory)
-            self._path, self._descriptor = _create_locked(directory, disk)
+            return cls(*_create_locked(directory, disk), disk)
+
+    @classmethod
+    def resume(cls, path: Path, trusted: int, disk: Disk) -> Partial:
+        """What was kept at ``path``, cut to ``trusted`` bytes if it has more, and hashed again.
+
+        Raises:
+            BlobAbsent: it is not there, or another process is writing it.
+        """
+        with disk_errors("continuing a partial file"):
+            try:
+                descriptor = disk.reopen(path)
+            except FileNotFoundError as error:
+                raise BlobAbsent("nothing was kept of this transfer") from error
+            try:
+                if not _lock(descriptor) or not os.fstat(descriptor).st_nlink:
+                    raise BlobAbsent("another process writes this partial file")
+                if os.fstat(descriptor).st_size > trusted:
+                    os.ftruncate(descriptor, trusted)
+                partial = cls(path, descriptor, disk)
+                partial._hash_again()
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return partial
+
+    @property
+    def name(self) -> str:
+        return self._path.name
 
     @property
     def size(self) -> int:
         return self._hasher.size
+
+    def keep(self) -> None:
+        """Makes the bytes durable and leaves them where ``resume`` finds them."""
+        self._refuse_if_closed()
+        self._closed = True
+        try:
+            with disk_errors("keeping a partial file"):
+                self._disk.fsync(self._descriptor)
+                self._disk.fsync_directory(self._path.parent)
+        finally:
+            os.close(self._descriptor)
 
     def digest(self) -> Sha256:
         return self._hasher.digest()
@@ -84,6 +134,10 @@ class Partial:
             finally:
                 os.close(self._descriptor)
 
+    def _hash_again(self) -> None:
+        while block := os.read(self._descriptor, 1 << 20):
+            self._hasher.update(block)
+
     def _write_all(self, view: memoryview) -> None:
         written = 0
         while written < len(view):
@@ -114,14 +168,30 @@ def blob_path(blobs: Path, digest: Sha256) -> Path:
     return blobs / digest[:2] / digest[2:]
 
 
-def sweep_partials(directory: Path, disk: Disk) -> int:
-    """Removes every partial that no live process holds locked; the number removed."""
+def is_partial_name(name: str) -> bool:
+    return _NAME.match(name) is not None
+
+
+def is_written(path: Path) -> bool:
+    """Whether a live process writes the partial at ``path``."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_partials(directory: Path, disk: Disk, keep: Collection[str] = ()) -> int:
+    """Removes every partial that no live process holds locked, but for those named in ``keep``; the number removed."""
     with disk_errors("sweeping partial files"):
         try:
             paths = list(directory.iterdir())
         except FileNotFoundError:
             return 0
-        return sum(_remove_if_dead(path, disk) for path in paths)
+        return sum(_remove_if_dead(path, disk) for path in paths if path.name not in keep)
 
 
 def _create_locked(directory: Path, disk: Disk) -> tuple[Path, int]:

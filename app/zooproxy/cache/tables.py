@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -47,4 +48,39 @@ tensor_indexes = Table(
     Column("sha256", String(64), ForeignKey("blobs.sha256"), primary_key=True),
     Column("reader_version", Integer, primary_key=True, autoincrement=False),
     Column("document", LargeBinary, nullable=False),
+)
+
+#: ``details`` is a JSON object in UTF-8: what the administrator said about the checkpoint.
+site_names = Table(
+    "site_names",
+    metadata,
+    Column("zoo", String(64), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("sha256", String(64)),
+    Column("details", LargeBinary, nullable=False),
+    Column("put_at", BigInteger, nullable=False),
+    CheckConstraint("length(sha256) = 64", name="site_names_sha256_is_whole"),
+)
+
+#: Who fetches what (``owner`` and ``fence``), and what is there of it (``partial`` and whose bytes those are). A row
+#: without an owner is a transfer that stopped and may be continued. ``cache.leases`` is the only reader and writer.
+fills = Table(
+    "fills",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("owner", String(32)),
+    Column("fence", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("partial", String(32)),
+    Column("candidate", Text),
+    Column("length", BigInteger),
+    Column("etag", Text),
+    Column("modified", Text),
+    Column("resumable", Boolean, nullable=False),
+    Column("durable", BigInteger, nullable=False),
+    Column("boot", String(36), nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+    Column("touched_at", BigInteger, nullable=False),
 )

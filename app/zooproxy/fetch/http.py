@@ -8,37 +8,38 @@ checked here and resolved elsewhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+import httpcore2
 import httpx2
 
 from zooproxy.errors import (
+    AddressRefused,
+    FetchError,
+    RangeNotBelieved,
     RedirectRefused,
     UpstreamEncoded,
+    UpstreamStalled,
     UpstreamStatus,
     UpstreamTruncated,
     UpstreamUnreachable,
 )
+from zooproxy.fetch.addresses import GuardedBackend, PrivateAddress
+from zooproxy.fetch.upstream import Allows, Body, Continuation, Version
 
 MAX_REDIRECTS: Final = 5
-BLOCK: Final = 1 << 20  # bytes handed on at once: one hop to a worker thread per MiB
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
-_TIMEOUT = httpx2.Timeout(connect=10.0, read=60.0, write=10.0, pool=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """An answer that is being read: the URL after redirects, the declared length in bytes, the blocks."""
-
-    url: str
-    length: int | None
-    blocks: AsyncIterator[bytes]
+_CONNECT_SECONDS = 10.0
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z", re.ASCII | re.IGNORECASE)
+_STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"\Z')
+_SETTLED_SECONDS = 60  # a file written this long before the answer is not being written any more
 
 
 class HttpUpstream:
@@ -48,33 +49,48 @@ class HttpUpstream:
         self._client = client
 
     @asynccontextmanager
-    async def get(self, url: str, allows: Callable[[str], bool]) -> AsyncIterator[Body]:
+    async def get(self, url: str, allows: Allows, rest: Continuation | None = None) -> AsyncIterator[Body]:
         """The body of ``url``; ``allows`` judges the target of each redirect.
 
         Raises:
             UpstreamUnreachable: no answer (name, connection, TLS, time-out).
-            UpstreamStatus: any answer but 200.
+            AddressRefused: the name leads to an address that is not public.
+            UpstreamStatus: any answer but 200, or 206 to ``rest``.
+            RangeNotBelieved: an answer to ``rest`` that is not those bytes of that version.
             RedirectRefused: more than ``MAX_REDIRECTS``, a target that is not allowed, or a step down from https.
             UpstreamEncoded: a Content-Encoding although identity was asked for.
-            UpstreamTruncated: while reading blocks: the body ended early.
+            UpstreamTruncated, UpstreamStalled: while reading blocks: the body ended early, or nothing came.
         """
+        asked = url
         for _ in range(MAX_REDIRECTS + 1):
-            response = await self._send(url)
+            response = await self._send(url, rest)
             try:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
-                    yield _believed(response, url)
+                    yield _believed(response, asked, rest)
                     return
                 url = _redirected(url, response.headers["location"], allows)
             finally:
                 await response.aclose()
         raise RedirectRefused(f"upstream redirected more than {MAX_REDIRECTS} times", url=url)
 
-    async def _send(self, url: str) -> httpx2.Response:
+    async def _send(self, url: str, rest: Continuation | None) -> httpx2.Response:
         try:
             # The client adds headers of its own; setting them per request keeps the list in sight.
-            return await self._client.send(self._client.build_request("GET", url, headers=_HEADERS), stream=True)
+            request = self._client.build_request("GET", url, headers={**_HEADERS, **_range_headers(rest)})
+            return await self._client.send(request, stream=True)
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise UpstreamUnreachable(f"upstream cannot be reached: {_reason(error)}", url=url) from error
+        except PrivateAddress as error:
+            raise AddressRefused(
+                f"{error}; if it is yours, an operator can add it to PRIVATE_HOSTS", url=url
+            ) from error
+
+
+def _range_headers(rest: Continuation | None) -> dict[str, str]:
+    if rest is None:
+        return {}
+    condition = {} if rest.validator is None else {"If-Range": rest.validator}
+    return {"Range": f"bytes={rest.start}-", **condition}
 
 
 def _reason(error: Exception) -> str:
@@ -82,7 +98,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _redirected(url: str, location: str, allows: Callable[[str], bool]) -> str:
+def _redirected(url: str, location: str, allows: Allows) -> str:
     target = urljoin(url, location)
     parts = urlsplit(target)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -96,27 +112,62 @@ def _redirected(url: str, location: str, allows: Callable[[str], bool]) -> str:
     return target
 
 
-def _believed(response: httpx2.Response, url: str) -> Body:
-    if response.status_code != 200:
-        raise UpstreamStatus(
-            f"upstream answered {response.status_code} {response.reason_phrase}".rstrip(),
-            url=url,
-            status=response.status_code,
-        )
+def _believed(response: httpx2.Response, asked: str, rest: Continuation | None) -> Body:
+    if response.status_code != 200 and (rest is None or response.status_code != 206):
+        raise _bad_status(response, asked, rest)
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.lower() not in ("", "identity"):
-        raise UpstreamEncoded("upstream sent an encoded body although identity was asked for", url=url)
+        raise UpstreamEncoded("upstream sent an encoded body although identity was asked for", url=asked)
     declared = response.headers.get("content-length", "")
     length = int(declared) if declared.isascii() and declared.isdigit() else None
-    return Body(url, length, _blocks(response, url, length))
+    etag = response.headers.get("etag", "")
+    version = Version(asked, length, etag if _STRONG_TAG.match(etag) else None, _settled(response))
+    start = 0
+    if rest is not None and response.status_code == 206:
+        _check_range(response, version, rest)
+        start, length = rest.start, rest.length - rest.start
+        version = Version(asked, rest.length, version.etag, version.modified)
+    return Body(version, start, _blocks(response, asked, length))
+
+
+def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None) -> FetchError:
+    if rest is not None and response.status_code == 416:
+        return RangeNotBelieved("upstream has no such range of what it had before", url=asked)
+    status = response.status_code
+    words = f"upstream answered {status} {response.reason_phrase}".rstrip()
+    wait = response.headers.get("retry-after", "")
+    # The date form is left alone: it needs two clocks that agree.
+    retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
+    return UpstreamStatus(words, url=asked, status=status, retry_after=retry_after)
+
+
+def _check_range(response: httpx2.Response, version: Version, rest: Continuation) -> None:
+    found = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
+    wanted = (rest.start, rest.length - 1, rest.length)
+    if found is None or tuple(map(int, found.groups())) != wanted:
+        raise RangeNotBelieved("upstream answered with another range than the one asked for", url=version.url)
+    if rest.validator and rest.validator.startswith('"') and version.etag not in (None, rest.validator):
+        raise RangeNotBelieved("upstream answered with a range of another version", url=version.url)
+
+
+def _settled(response: httpx2.Response) -> str | None:
+    modified = response.headers.get("last-modified")
+    try:
+        age = parsedate_to_datetime(response.headers["date"]) - parsedate_to_datetime(modified or "")
+    except (KeyError, ValueError, TypeError):
+        return None
+    return modified if age.total_seconds() >= _SETTLED_SECONDS else None
 
 
 async def _blocks(response: httpx2.Response, url: str, length: int | None) -> AsyncIterator[bytes]:
+    """Blocks as they come from the network; ``length`` is what this answer declared for itself."""
     received = 0
     try:
-        async for block in response.aiter_raw(BLOCK):
+        async for block in response.aiter_raw():
             received += len(block)
             yield block
+    except httpx2.ReadTimeout as error:
+        raise UpstreamStalled(f"nothing came for too long after {received} bytes", url=url) from error
     except httpx2.TransportError as error:
         message = f"upstream broke off after {received} bytes: {_reason(error)}"
         raise UpstreamTruncated(message, url=url, expected=length, received=received) from error
@@ -126,9 +177,33 @@ async def _blocks(response: httpx2.Response, url: str, length: int | None) -> As
 
 
 @asynccontextmanager
-async def open_http(transport: httpx2.AsyncBaseTransport | None = None) -> AsyncIterator[HttpUpstream]:
-    """The service's one HTTP client; ``transport`` replaces the network (a seam for tests)."""
+async def open_http(
+    transport: httpx2.AsyncBaseTransport | None = None,
+    *,
+    stall_seconds: float = 60.0,
+    exempt: Callable[[str, int], bool] = lambda host, port: False,  # noqa: ARG005  # nobody
+) -> AsyncIterator[HttpUpstream]:
+    """The service's one HTTP client.
+
+    ``transport`` replaces the network (a seam for tests); ``stall_seconds`` is how long an upstream may send nothing;
+    ``exempt`` names the hosts and ports that may have addresses inside the network.
+    """
+    timeout = httpx2.Timeout(connect=_CONNECT_SECONDS, read=stall_seconds, write=_CONNECT_SECONDS, pool=None)
     async with httpx2.AsyncClient(
-        transport=transport, timeout=_TIMEOUT, trust_env=False, follow_redirects=False, limits=httpx2.Limits()
+        transport=transport or _guarded(exempt), timeout=timeout, trust_env=False, follow_redirects=False
     ) as client:
         yield HttpUpstream(client)
+
+
+def _guarded(exempt: Callable[[str, int], bool]) -> httpx2.AsyncHTTPTransport:
+    certificates = httpx2.create_ssl_context(trust_env=False)
+    transport = httpx2.AsyncHTTPTransport(verify=certificates, trust_env=False)
+    # The transport takes no network backend of its own; its pool is where connections are made.
+    transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001
+        ssl_context=certificates,
+        max_connections=None,
+        max_keepalive_connections=20,
+        keepalive_expiry=5.0,
+        network_backend=GuardedBackend(exempt),
+    )
+    return transport

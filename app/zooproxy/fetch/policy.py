@@ -14,6 +14,7 @@ from zooproxy.errors import HostNotAllowed, SettingsError
 
 #: As the last entry of a host's mirrors: the host itself is not asked.
 OFF = "off"
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ class Mirrors:
             for position, url in enumerate(urls):
                 _check_base(host, url, last=position == len(urls) - 1)
         self._bases = {host.lower(): tuple(urls) for host, urls in bases.items()}
+
+    def endpoints(self) -> frozenset[tuple[str, int]]:
+        """Host and port of every mirror."""
+        parts = [urlsplit(base) for bases in self._bases.values() for base in bases if base != OFF]
+        return frozenset((part.hostname or "", part.port or _PORTS[part.scheme]) for part in parts)
 
     def candidates(self, url: str) -> tuple[Candidate, ...]:
         parts = urlsplit(url)

@@ -1,66 +1,298 @@
-"""Fills: a source that is wanted becomes a blob that is held, once for all who ask at the same time."""
+"""Fills: a source that is wanted becomes a blob that is held, once for all who ask, in however many processes.
+
+::
+
+    fill / follow ── one Running per source in this process ── slots: a queue, N in all and per host
+       │
+       └─ held meanwhile? ── take the lease ── ours ──> fetch, prove, commit, row and lease in one transaction
+                ^                 │
+                └── it ended ── theirs: follow the file that grows; dead? take over where its partial stands
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from zooproxy.cache.blobs import BlobStore
+from zooproxy.cache.blobs import BlobStore, HeldBlob
+from zooproxy.cache.database import Database
 from zooproxy.cache.index import HeldSource, Index
-from zooproxy.errors import Offline, ZooproxyError
+from zooproxy.cache.leases import Lease, Leases, Staged
+from zooproxy.errors import (
+    BlobAbsent,
+    BlobCorrupt,
+    CacheError,
+    FetchError,
+    FillCancelled,
+    LeaseLost,
+    Offline,
+    ZooproxyError,
+)
 from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.proof import Wanted
-from zooproxy.provide.single_flight import SingleFlight
+from zooproxy.provide.events import Events
+from zooproxy.provide.fill_reports import Ended, report, report_of_another
+from zooproxy.provide.growing import Growing
+from zooproxy.provide.landing import Ground, Landing
+from zooproxy.provide.running import Running
+from zooproxy.provide.slots import Slots, Turn
+from zooproxy.provide.watching import Pulse, watch
+from zooproxy.wire.fills import DONE, FAILED, QUEUED, RUNNING, FillAnswer
 
 _log = logging.getLogger(__name__)
 
 
-class Fills:
-    """One fill per source in this process. ``offline``: nothing is fetched."""
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``offline``: nothing is fetched. ``slots``: how many at once. ``pulse``: signs of life between processes."""
 
-    def __init__(self, fetcher: Fetcher, store: BlobStore, index: Index, *, offline: bool) -> None:
+    offline: bool = False
+    slots: Slots = field(default_factory=lambda: Slots(8, 4))
+    pulse: Pulse = field(default_factory=Pulse)
+
+
+class Fills:
+    """One fill per source among all processes on one data directory; ``open_fills`` makes one."""
+
+    def __init__(self, fetcher: Fetcher, ground: Ground, index: Index, leases: Leases, policy: Policy) -> None:
         self._fetcher = fetcher
-        self._store = store
+        self._ground = ground
         self._index = index
-        self._offline = offline
-        self._flight: SingleFlight[str, HeldSource] = SingleFlight()
+        self._leases = leases
+        self._policy = policy
+        self._running: dict[str, Running] = {}
+        self._ended = Ended()
+        self.events = Events()
 
     def is_running(self, url: str) -> bool:
-        return url in self._flight
+        return url in self._running
 
     def candidates(self, url: str) -> tuple[str, ...]:
         return self._fetcher.candidates(url)
 
     async def fill(self, wanted: Wanted) -> HeldSource:
-        """Joins the running fill of ``wanted.url``, or begins it.
+        """Joins the running fill of ``wanted.url``, or begins it, and waits for its end.
 
         Raises:
             Offline: fetching is switched off.
             SourceError, FetchError, ProofError, CacheError: the fill's own failure, the same for all who wait.
         """
-        if self._offline:
+        return await asyncio.shield(self.start(wanted).task)
+
+    def follow(self, wanted: Wanted) -> Growing:
+        """As ``fill``, to be read while it runs; its failure is told by what is returned."""
+        return self.start(wanted).growing
+
+    def start(self, wanted: Wanted, *, urgent: bool = True, ref: str | None = None) -> Running:
+        """The fill of ``wanted.url``, begun now if none runs. ``urgent``: somebody waits for it.
+
+        Raises:
+            Offline, SourceError: it will not be begun.
+        """
+        if self._policy.offline:
             raise Offline(f"{wanted.url} is not held and this proxy is set to OFFLINE; bring it in while online")
         self._fetcher.check(wanted.url)
-        return await self._flight.join(wanted.url, lambda: self._logged(wanted))
+        running = self._running.get(wanted.url)
+        if running is None:
+            running = Running(wanted, Growing(wanted.url, wanted.pin), Turn(urlsplit(wanted.url).netloc, urgent))
+            self._running[wanted.url] = running
+            running.task = asyncio.create_task(self._supervised(running))
+            running.task.add_done_callback(lambda task: self._landed(running, task))
+        elif urgent:
+            self._policy.slots.hurry(running.turn)
+        if ref is not None:
+            running.refs.add(ref)
+        return running
 
-    async def _logged(self, wanted: Wanted) -> HeldSource:
-        _log.info("fill begins: %s", wanted.url)
+    async def reports(self) -> list[FillAnswer]:
+        """Every fill that runs, here or in another process, and those that ended lately here."""
+        own = list(self._running.values())
+        here = [report(running) for running in (*self._ended.except_for(own), *own)]
+        known = {fill.url for fill in here if fill.state in (QUEUED, RUNNING)}
+        leases = [lease for lease in await self._leases.all() if lease.owner is not None and lease.url not in known]
+        elsewhere = {lease.url: report_of_another(lease) for lease in leases}
+        return [*(fill for fill in here if fill.url not in elsewhere), *elsewhere.values()]
+
+    def hosts(self) -> Mapping[str, str]:
+        """The state of the circuit of each host that has failed lately."""
+        return self._fetcher.breakers.states()
+
+    async def cancel(self, url: str) -> bool:
+        """Stops the fill of ``url``, in whatever process, and drops what it has; whether there was one."""
+        running = self._running.get(url)
+        if running is not None:
+            running.stop.set()
+            if running.state == QUEUED:
+                running.task.cancel()
+        led = await self._leases.cancel(url)
+        return led or running is not None
+
+    async def _supervised(self, running: Running) -> HeldSource:
+        """Owns the fill from its first moment to its last word; no request can cancel it."""
+        url = running.wanted.url
         try:
-            held = await self._run(wanted)
+            async with self._policy.slots.hold(running.turn):
+                running.state = RUNNING
+                _log.info("fill begins: %s", url)
+                held, blob = await self._run(running)
         except ZooproxyError as error:
-            _log.warning("fill failed: %s: %s: %s", wanted.url, error.slug, error)
+            _log.warning("fill failed: %s: %s: %s", url, error.slug, error)
+            self._end(running, error)
             raise
-        except Exception:
-            _log.exception("fill failed: %s", wanted.url)
+        except Exception as error:
+            _log.exception("fill failed: %s", url)
+            self._end(running, error)
             raise
-        _log.info("fill done: %s: %s, %d bytes", wanted.url, held.sha256, held.size)
+        _log.info("fill done: %s: %s, %d bytes", url, held.sha256, held.size)
+        self._end(running, blob)
         return held
 
-    async def _run(self, wanted: Wanted) -> HeldSource:
-        """Fetch, prove, publish: the bytes first, the row last."""
-        staged = await self._fetcher.fetch(wanted, self._store.stage)
-        blob = await staged.commit()
-        return await self._index.publish(wanted.url, blob.digest, blob.size)
+    def _landed(self, running: Running, task: asyncio.Task[HeldSource]) -> None:
+        if not task.cancelled():
+            task.exception()  # counts as retrieved, where every asker has left
+        elif running.wanted.url in self._running:  # even before it ran at all; followers hear of it too
+            self._end(running, FillCancelled("the transfer was stopped; ask again", url=running.wanted.url))
+
+    def _end(self, running: Running, outcome: HeldBlob | Exception) -> None:
+        self._ended.remember(running)
+        # In one step, so that whoever asks next finds either this fill or what it left.
+        del self._running[running.wanted.url]
+        if isinstance(outcome, HeldBlob):
+            running.state, running.sha256 = DONE, outcome.digest
+            self.events.tell("published", {"url": running.wanted.url, "sha256": outcome.digest, "size": outcome.size})
+            running.growing.finish(outcome)
+        else:
+            running.state, running.error = FAILED, outcome
+            running.growing.fail(outcome)
+
+    async def _run(self, running: Running) -> tuple[HeldSource, HeldBlob]:
+        wanted, dead = running.wanted, None
+        while True:
+            found = await self._found(wanted)
+            if found is not None:
+                return found
+            lease = await self._leases.take(wanted.url, dead)
+            if lease.owner == self._leases.owner:
+                try:
+                    return await self._lead(running, lease)
+                except LeaseLost as error:
+                    _log.warning("%s", error)
+            else:
+                _log.info("fill is followed, another process leads: %s", wanted.url)
+                dead = await watch(lease, self._leases, self._ground.store, running.growing, self._policy.pulse)
+
+    async def _found(self, wanted: Wanted) -> tuple[HeldSource, HeldBlob] | None:
+        """What another process has published since the caller looked."""
+        held = await self._index.held(wanted.url)
+        if held is None or not wanted.accepts(held.sha256):
+            return None
+        try:
+            return held, await self._ground.store.open(held.sha256)
+        except (BlobAbsent, BlobCorrupt):
+            return None
+
+    async def _lead(self, running: Running, lease: Lease) -> tuple[HeldSource, HeldBlob]:
+        work = asyncio.create_task(self._fetch(running, lease))
+        pulse = asyncio.create_task(self._beat(running, lease))
+        try:
+            await asyncio.wait({work, pulse}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await pulse  # raises: why the work has to stop
+            return await work
+        finally:
+            for task in (work, pulse):
+                task.cancel()
+            await asyncio.gather(work, pulse, return_exceptions=True)
+
+    async def _beat(self, running: Running, lease: Lease) -> None:
+        """Gives signs of life until the fill has to stop, and raises why.
+
+        Raises:
+            FillCancelled, LeaseLost.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._policy.pulse.beat_seconds):
+                    await running.stop.wait()
+            except TimeoutError:
+                if await self._alive(running, lease):
+                    continue
+                running.stop.set()
+            raise FillCancelled("the transfer was cancelled", url=running.wanted.url)
+
+    async def _alive(self, running: Running, lease: Lease) -> bool:
+        try:
+            return await self._leases.beat(lease, running.growing.size)
+        except LeaseLost:
+            raise
+        except CacheError as error:  # a busy database costs a beat, not the transfer
+            _log.warning("no sign of life could be given for %s: %s", lease.url, error)
+            return True
+
+    async def _fetch(self, running: Running, lease: Lease) -> tuple[HeldSource, HeldBlob]:
+        """Fetch, prove, publish: the bytes first, the rows last."""
+        wanted = running.wanted
+
+        async def record(staged: Staged | None) -> None:
+            await self._leases.record(lease, staged)
+
+        landing = Landing(self._ground, running.growing, record, promised=bool(wanted.promise))
+        try:
+            await landing.resume(lease)
+            await self._fetcher.fetch(wanted, landing)
+            blob = await landing.commit()
+            return await self._index.publish(wanted.url, blob.digest, blob.size, lease), blob
+        except (FetchError, asyncio.CancelledError):
+            kept = 0 if running.stop.is_set() else await landing.keep()
+            await self._leave(landing, lease, kept)
+            raise
+        except BaseException:
+            await self._leave(landing, lease, 0)
+            raise
+
+    async def _leave(self, landing: Landing, lease: Lease, kept: int) -> None:
+        await landing.discard()
+        try:
+            await self._leases.free(lease, kept)
+        except ZooproxyError as error:  # whoever waits will find no sign of life
+            _log.warning("the lease of %s was not freed: %s", lease.url, error)
 
     async def close(self) -> None:
-        """Stops what still runs; each fill discards its own partial."""
-        await self._flight.close()
+        """Stops what still runs; each fill keeps its partial where it can be continued."""
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def open_fills(
+    fetcher: Fetcher, ground: Ground, index: Index, database: Database, policy: Policy
+) -> AsyncIterator[Fills]:
+    """Fills over a data directory that is swept first: what can be continued stays.
+
+    What this process has staged as its sign of life is gone when the process is, however it ended.
+    """
+    async with await ground.store.stage() as presence:
+        leases = Leases(database, presence.name)
+        await ground.store.sweep(await _worth_keeping(leases, ground.store))
+        fills = Fills(fetcher, ground, index, leases, policy)
+        try:
+            yield fills
+        finally:
+            await fills.close()
+
+
+async def _worth_keeping(leases: Leases, store: BlobStore) -> set[str]:
+    """The partials that a fill can go on with; rows of dead processes that lead nowhere are removed."""
+    kept = set()
+    for lease in await leases.all():
+        if lease.staged is not None and lease.staged.resumable:
+            kept.add(lease.staged.partial)
+        elif lease.owner is None or not await store.is_written(lease.owner):
+            await leases.forget(lease)
+    return kept

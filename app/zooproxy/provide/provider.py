@@ -9,16 +9,23 @@ from dataclasses import dataclass
 from zooproxy.cache.blobs import BlobStore, HeldBlob
 from zooproxy.cache.index import HeldSource, Index
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent, BlobCorrupt
+from zooproxy.errors import BlobAbsent, BlobCorrupt, ZooproxyError
 from zooproxy.fetch.proof import Wanted
+from zooproxy.formats.forms import Form, recast_of, rendition, selected
 from zooproxy.formats.segments import Rendition
-from zooproxy.formats.variants import safetensors_rendition, select_model
+from zooproxy.formats.variants import refuse_odd_tensors
 from zooproxy.names.catalog import Catalog, Resolution
 from zooproxy.names.reference import parse
+from zooproxy.provide.derived import Derived
+from zooproxy.provide.fill_reports import problem, report
 from zooproxy.provide.fills import Fills
+from zooproxy.provide.growing import Growing
+from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.tensor_indexes import TensorIndexes
+from zooproxy.wire import fills as fills_wire
 from zooproxy.wire.answers import ABSENT, FILLING, HELD, ResolveAnswer
+from zooproxy.wire.fills import StartedAnswer
 from zooproxy.wire.tensors import TensorIndex
 
 _log = logging.getLogger(__name__)
@@ -33,14 +40,19 @@ class Held:
     store: BlobStore
     index: Index
     tensor_indexes: TensorIndexes
+    derived: Derived
 
 
 class Provider:
-    def __init__(self, catalog: Catalog, pins: Pins, held: Held, fills: Fills) -> None:
-        self.catalog = catalog
+    def __init__(self, names: Names, pins: Pins, held: Held, fills: Fills) -> None:
+        self.names = names
         self._pins = pins
         self._held = held
-        self._fills = fills
+        self.fills = fills
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.names.catalog
 
     def resolution(self, ref: str) -> Resolution:
         """
@@ -55,20 +67,21 @@ class Provider:
         url = resolution.source.url
         wanted = self._wanted(resolution)
         held = await self._row(wanted)
-        state = HELD if held else FILLING if self._fills.is_running(url) else ABSENT
+        state = HELD if held else FILLING if self.fills.is_running(url) else ABSENT
         return ResolveAnswer(
             ref=resolution.reference,
             canonical=resolution.canonical,
             zoo=resolution.zoo,
             name=resolution.name,
             url=url,
-            candidates=list(self._fills.candidates(url)),
+            candidates=list(self.fills.candidates(url)),
             sha256_hint=resolution.source.sha256_hint,
             sha256=held.sha256 if held else wanted.pin,
             size=held.size if held else None,
             state=state,
             recipe=resolution.recipe,
             alias_of=resolution.alias_of,
+            layer=resolution.layer,
             warnings=list(resolution.warnings),
             metadata=resolution.metadata,
         )
@@ -86,9 +99,28 @@ class Provider:
         """
         blob = await self.peek(resolution)
         if blob is None:
-            held = await self._fills.fill(self._wanted(resolution))
+            held = await self.fills.fill(self._wanted(resolution))
             blob = await self._held.store.open(held.sha256)
         return blob
+
+    async def arriving(self, resolution: Resolution) -> HeldBlob | Growing:
+        """As ``raw``, without waiting for a fill: what can be read while it grows."""
+        return await self.peek(resolution) or self.fills.follow(self._wanted(resolution))
+
+    async def warm(self, ref: str) -> StartedAnswer:
+        """Begins what nobody waits for; what cannot be begun is told, not raised."""
+        try:
+            resolution = self.resolution(ref)
+            held = await self._row(self._wanted(resolution))
+            if held is not None:
+                return StartedAnswer(ref, fills_wire.HELD, sha256=held.sha256)
+            fill = report(self.fills.start(self._wanted(resolution), urgent=False, ref=ref))
+        except ZooproxyError as error:
+            return StartedAnswer(ref, fills_wire.REFUSED, error=problem(error))
+        return StartedAnswer(ref, fill.state, fill)
+
+    def is_filling(self, resolution: Resolution) -> bool:
+        return self.fills.is_running(resolution.source.url)
 
     async def blob(self, digest: Sha256) -> HeldBlob:
         """A blob by its digest.
@@ -100,23 +132,30 @@ class Provider:
             raise BlobAbsent(f"no blob {digest} is held; ask for its reference to bring it in")
         return await self._held.store.open(digest)
 
-    async def tensors(self, resolution: Resolution, prefix: str | None) -> TensorIndex:
-        """The ``model`` variant's tensor index: recipe and prefix applied, ranges into the blob.
+    async def tensors(self, resolution: Resolution, form: Form) -> TensorIndex:
+        """The tensor index of a variant: recipe and prefix applied, ranges into the blob.
 
         Raises:
-            FormatError: the blob cannot be read, or nothing is left of it.
-        """
-        return await self._model(await self.raw(resolution), resolution, prefix)
-
-    async def model(self, resolution: Resolution, prefix: str | None) -> tuple[HeldBlob, Rendition]:
-        """The ``model`` variant as safetensors: segments over the blob.
-
-        Raises:
-            FormatError: as ``tensors``; or a tensor that no range of the blob describes.
+            FormatError: the blob cannot be read, nothing is left of it, or it has a tensor that no range describes.
         """
         blob = await self.raw(resolution)
-        selected = await self._model(blob, resolution, prefix)
-        return blob, await asyncio.to_thread(safetensors_rendition, selected)
+        part = await self._selected(blob, resolution, form)
+        await asyncio.to_thread(refuse_odd_tensors, part)
+        recast = recast_of(part, form, as_file=False)
+        return part if recast is None else (await self._held.derived.of(blob, part, recast))[1]
+
+    async def rendered(self, resolution: Resolution, form: Form) -> tuple[HeldBlob, Rendition]:
+        """A variant in a format: segments over the blob, or over one derived from it where ranges do not suffice.
+
+        Raises:
+            FormatError: as ``tensors``; or a tensor that the format cannot express.
+        """
+        blob = await self.raw(resolution)
+        part = await self._selected(blob, resolution, form)
+        recast = recast_of(part, form)
+        if recast is not None:
+            blob, part = await self._held.derived.of(blob, part, recast)
+        return blob, await asyncio.to_thread(rendition, part, form)
 
     async def ready(self) -> None:
         """Reads from the database and writes to the store: what every request and every fill will need.
@@ -128,9 +167,9 @@ class Provider:
         async with await self._held.store.stage() as staged:
             await staged.write(b"ready?")
 
-    async def _model(self, blob: HeldBlob, resolution: Resolution, prefix: str | None) -> TensorIndex:
+    async def _selected(self, blob: HeldBlob, resolution: Resolution, form: Form) -> TensorIndex:
         read = await self._held.tensor_indexes.of(blob)
-        return await asyncio.to_thread(select_model, read, recipe=resolution.recipe, prefix=prefix)
+        return await asyncio.to_thread(selected, read, form, resolution.recipe)
 
     def _wanted(self, resolution: Resolution) -> Wanted:
         source = resolution.source
