@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from zooproxy.client.hooks import install
-from zooproxy.client.schemes import PREFIXES
+from zooproxy.client.hooks import PREFIXES, install
+from zooproxy.names.zoos import ZOO_OF_SCHEME
 
 SCHEMES = ["http://a/x.pth", "https://a/x.pth", "torchvision://a", "modelzoo://a", "open-mmlab://a", "openmmlab://a"]
 SCHEMES += ["mmcls://a", "pavi://a", "s3://b/k", "cluster:s3://b/k", "petrel://b/k", "cluster:petrel://b/k"]
@@ -46,7 +46,8 @@ def test_install_covers_exactly_the_prefixes_that_mmengine_has_but_local_files(r
     local = registry._schemes[""]
     assert theirs <= set(PREFIXES)
     install()
-    assert set(registry._schemes) == theirs | {"", "s3://"}
+    zoos = {f"{scheme}://" for scheme in ZOO_OF_SCHEME}
+    assert set(registry._schemes) == theirs | zoos | {"", "s3://"}
     assert registry._schemes[""] is local
     assert list(registry._schemes)[-1] == ""
     names = {prefix: loader.__name__ for prefix, loader in registry._schemes.items()}
@@ -80,12 +81,16 @@ def test_install_leaves_local_files_and_users_own_schemes_alone(proxy: Any, regi
     assert proxy.requests == []
 
 
-def test_installed_loaders_pass_warnings_and_map_location_on(proxy: Any, registry: Any) -> None:
+def test_installed_loaders_log_warnings_and_pass_map_location_on(proxy: Any, registry: Any, capsys: Any) -> None:
+    from mmengine.logging import MMLogger
+
     proxy.publish("openmmlab://old", {"w": torch.ones(1)}, texts=["openmmlab://old is deprecated"])
     install()
-    with pytest.warns(UserWarning, match="openmmlab://old is deprecated"):
-        loaded = registry.load_checkpoint("openmmlab://old", map_location="meta", logger="silent")
+    MMLogger.get_instance("zooproxy-warnings", log_level="INFO")
+    loaded = registry.load_checkpoint("openmmlab://old", map_location="meta", logger="silent")
     assert loaded["w"].device.type == "meta"
+    said = capsys.readouterr()
+    assert "openmmlab://old is deprecated" in said.out + said.err
 
 
 def test_a_config_with_custom_imports_installs_into_mmengine(proxy: Any, tmp_path: Path) -> None:
@@ -185,7 +190,7 @@ def test_install_into_a_module_without_a_registry_is_an_import_error() -> None:
 
 
 def run(program: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ZOOPROXY")}
+    clean = {name: value for name, value in os.environ.items() if name not in ("ZOOPROXY", "ZOOPROXY_TOKEN")}
     return subprocess.run(
         [sys.executable, "-c", program], env={**clean, **environ}, capture_output=True, text=True, check=False
     )

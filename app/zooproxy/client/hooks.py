@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Optional
 
-from zooproxy.client.schemes import PREFIXES
+from zooproxy.client import checkpoint
+from zooproxy.names.zoos import MMCLS, OPENMMLAB, TORCHVISION, ZOO_OF_SCHEME
+
+#: Prefixes exactly as mmengine 0.10.7 and mmcv 1.x register them (``runner/checkpoint.py`` in both), the regular
+#: expressions included: one that differs would stand beside the original, not replace it. Bare ``s3://`` is what mmcv
+#: before 1.3.9 has. Never ``''``: local files stay with the registry's owner. The zoos that neither knows come last.
+PREFIXES: Final[Mapping[str, checkpoint.Loader]] = {
+    "http://": checkpoint.load_from_http,
+    "https://": checkpoint.load_from_http,
+    "pavi://": checkpoint.load_from_pavi,
+    "s3://": checkpoint.load_from_ceph,
+    r"(\S+\:)?s3://": checkpoint.load_from_ceph,
+    r"(\S+\:)?petrel://": checkpoint.load_from_ceph,
+    "modelzoo://": checkpoint.load_from_torchvision,
+    "torchvision://": checkpoint.load_from_torchvision,
+    "open-mmlab://": checkpoint.load_from_openmmlab,
+    "openmmlab://": checkpoint.load_from_openmmlab,
+    "mmcls://": checkpoint.load_from_mmcls,
+    **{
+        f"{scheme}://": checkpoint.load_from_zoo
+        for scheme, zoo in ZOO_OF_SCHEME.items()
+        if zoo not in (TORCHVISION, OPENMMLAB, MMCLS)
+    },
+}
 
 #: Modules that hold a ``CheckpointLoader``: mmengine's, and that of mmcv 1.x (mmcv 2 has none).
 REGISTRIES: Final = ("mmengine.runner", "mmcv.runner")

@@ -1,42 +1,36 @@
 """``zooproxy.load``: a checkpoint through the proxy, as torch tensors that view the bytes where they arrived.
 
 The order of a load: ask for the tensor index (names and values as the ``model`` variant gives them) -> plan which
-bytes of the blob are needed -> receive them into one buffer -> prove each storage by its digest -> view the buffer as
-tensors -> put them back into the tree of plain values. No pickle, no file, no second copy.
+bytes of the blob are needed -> take them from the node's store, or receive them into it over several connections,
+proving each storage by its digest while it arrives -> map the file -> view it as tensors -> put them back into the tree
+of plain values. No pickle, no second copy; without a store, the same into memory.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import mmap
 import sys
 import warnings
-import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Callable, Optional
 
-from zooproxy.client.chain import first_to_answer
+from zooproxy.client.assembly import tensors_of, tree_from_json
+from zooproxy.client.chain import DirectReached, Route
+from zooproxy.client.node_store import NodeStore, Wanted
+from zooproxy.client.parts import parts_of, prove
 from zooproxy.client.plan import Plan, plan_of
 from zooproxy.client.progress import Progress
 from zooproxy.client.settings import ClientSettings
-from zooproxy.client.storages import Buffer, MapLocation, placed, view_of
-from zooproxy.client.transport import ByteRange, Connection, JsonAnswer
+from zooproxy.client.storages import Buffer, MapLocation
+from zooproxy.client.transfer import File, Memory, Selection, Target, Transfer
+from zooproxy.client.transport import Connection, JsonAnswer
 from zooproxy.digest import Sha256
 from zooproxy.errors import MalformedCheckpoint, TransferCorrupt, UnsupportedFormat
-from zooproxy.wire import plain, routes
-from zooproxy.wire.tensors import DTYPE_SIZES, Storage, TensorIndex, tensor_index_from_json
-
-if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True)
-class _Received:
-    """Proven bytes, and the tree that they belong into (still in its JSON form)."""
-
-    index: TensorIndex
-    plan: Plan
-    buffer: Buffer
-    tree: Any
-    warnings: tuple[str, ...]
+from zooproxy.wire import routes
+from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json
 
 
 def load(
@@ -44,6 +38,7 @@ def load(
     map_location: MapLocation = "cpu",
     prefix: Optional[str] = None,
     *,
+    verify: bool = True,
     settings: Optional[ClientSettings] = None,
 ) -> Any:
     """The checkpoint that ``ref`` names: what mmengine's loader for it would return.
@@ -54,7 +49,8 @@ def load(
             location). The proxy does not tell on which device a tensor was saved: every storage counts as saved on
             ``cpu``, and None leaves it there. On the CPU nothing is copied.
         prefix: load only what begins with it (``backbone.``), stripped of it; nothing else is transferred.
-        settings: where the proxy is; by default what ``ZOOPROXY`` and ``ZOOPROXY_TOKEN`` say.
+        verify: check each storage's digest; False trusts the proxy and the network.
+        settings: where the proxy is; by default what the environment says.
 
     Returns:
         A bare state dict; or ``{'state_dict': …, 'meta': …}``; with ``prefix``, the stripped state dict. Objects of
@@ -65,77 +61,153 @@ def load(
         ProxyRefused: the proxy's verdict; ``problem`` says which (``unknown-name``, ``upstream-status``, …).
         ProxyUnreachable: no proxy answered.
         TransferCorrupt: bytes that do not fit their digests, twice.
+        FetchError, ProofError: what ``direct`` met at the publisher's.
         MalformedCheckpoint, LimitExceeded, UnsupportedFormat: a tensor index that this client or this torch cannot
             follow.
     """
+    loaded = fetch(ref, map_location, prefix, verify=verify, settings=settings)
+    for text in loaded.warnings:
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return loaded.value
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What ``load`` answers, and what the proxy has to say about the reference."""
+
+    value: Any
+    warnings: tuple[str, ...]
+
+
+def fetch(  # load's own, and progress
+    ref: str,
+    map_location: MapLocation,
+    prefix: Optional[str] = None,
+    *,
+    verify: bool = True,
+    progress: bool = True,
+    settings: Optional[ClientSettings] = None,
+) -> Loaded:
+    """``load`` without showing its warnings; ``progress=False`` draws no progress bar."""
     query = {"ref": ref, "variant": routes.MODEL}
     if prefix is not None:
         query["prefix"] = prefix
-    received = first_to_answer(settings or ClientSettings.from_environ(), lambda proxy: _receive(proxy, query))
-    for text in received.warnings:
-        warnings.warn(text, UserWarning, stacklevel=2)
-    return _assembled(received, map_location)
+    settings = settings or ClientSettings.from_environ()
+    try:
+        with Route(settings) as route:
+            description = route.do(lambda proxy: _described(proxy, query))
+            buffer = _Receiving(settings, route, query, description, verify, progress).buffer()
+    except DirectReached:
+        from zooproxy.client.direct import fetch_direct  # the names of every zoo: rarely needed, never first
+
+        fetched = fetch_direct(ref, map_location, prefix, settings)
+        return Loaded(fetched.value, fetched.warnings)
+    tensors = tensors_of(description.index, description.plan, buffer, map_location)
+    return Loaded(tree_from_json(description.tree, tensors), description.warnings)
 
 
-def _receive(proxy: Connection, query: dict[str, str]) -> _Received:
+@dataclass(frozen=True)
+class _Description:
+    """What ``proxy`` says of a reference; the tree is still in its JSON form: it is decoded once, with its tensors."""
+
+    proxy: str
+    index: TensorIndex
+    plan: Plan
+    tree: Any
+    warnings: tuple[str, ...]
+
+
+def _described(proxy: Connection, query: dict[str, str]) -> _Description:
     answer = proxy.get_json(routes.TENSORS, query)
     index = _index_of(answer)
-    plan = plan_of(index)
-    buffer = Buffer(plan.size)
-    with Progress(query["ref"], plan.bytes_to_receive) as progress:
-        for span in plan.spans:
-            wanted = ByteRange(index.blob, index.size, span.start, span.stop)
-            proxy.get_range(wanted, buffer.view[span.at : span.at + span.size], progress.advance)
-    _prove(index, plan, buffer)
-    return _Received(index, plan, buffer, answer.body["tree"], answer.warnings)
+    return _Description(proxy.base, index, plan_of(index), answer.body["tree"], answer.warnings)
 
 
 def _index_of(answer: JsonAnswer) -> TensorIndex:
     if not isinstance(answer.body, dict) or "tree" not in answer.body:
         raise MalformedCheckpoint("the proxy's answer is no tensor index of version 1")
-    index = tensor_index_from_json({**answer.body, "tree": None})  # the tree is decoded once, when tensors exist
+    index = tensor_index_from_json({**answer.body, "tree": None})
     if index.byteorder != sys.byteorder:
         raise UnsupportedFormat("the checkpoint's byte order is not this machine's; ask the proxy for variant=model")
     return index
 
 
-def _prove(index: TensorIndex, plan: Plan, buffer: Buffer) -> None:
-    if plan.whole:
-        if Sha256.of(buffer.view) != index.blob:
-            raise TransferCorrupt(f"the blob {index.blob} arrived with another sha256")
-        return
-    for number, place in plan.places.items():
-        storage = index.storages[number]
-        if not _fits(storage, buffer.view[place : place + storage.size]):
-            raise TransferCorrupt(f"storage {number} of the blob {index.blob} arrived with another digest")
+@dataclass(frozen=True)
+class _Receiving:
+    """The bytes that a description needs, from the node's store or from its proxy."""
 
+    settings: ClientSettings
+    route: Route
+    query: dict[str, str]
+    description: _Description
+    verify: bool
+    progress: bool
 
-def _fits(storage: Storage, data: memoryview) -> bool:
-    if not storage.size:
-        return True
-    if storage.sha256 is not None:
-        return Sha256.of(data) == storage.sha256
-    return zlib.crc32(data) == storage.crc32
+    def buffer(self) -> Buffer:
+        store = self._store()
+        if store is None or not self.description.plan.size:
+            return self._in_memory()
+        wanted = Wanted(self._key(), self.description.plan.size, self.verify, self._fill, self._prove)
+        try:
+            return store.obtain(wanted)
+        except OSError as error:  # a full or read-only disk is no reason not to train
+            logging.getLogger("zooproxy").warning("the node's store cannot be used (%s): receiving into memory", error)
+            return self._in_memory()
 
+    def _store(self) -> Optional[NodeStore]:
+        folder = self.settings.folder
+        try:
+            return None if folder is None else NodeStore(folder, self.settings.capacity)
+        except OSError as error:
+            logging.getLogger("zooproxy").warning("the node's store cannot be used (%s): receiving into memory", error)
+            return None
 
-def _assembled(received: _Received, map_location: MapLocation) -> Any:
-    tensors = _tensors(received, map_location)
+    def _key(self) -> Sha256:
+        """Of the bytes and of how they lie: two selections of one blob that need the same bytes share them."""
+        spans = [(span.start, span.stop) for span in self.description.plan.spans]
+        return Sha256(hashlib.sha256(json.dumps([self.description.index.blob, spans]).encode()).hexdigest())
 
-    def at(position: Any) -> torch.Tensor:
-        if type(position) is not int or not 0 <= position < len(tensors):
-            raise MalformedCheckpoint("the tree of the tensor index names a tensor that is not there")
-        return tensors[position]
+    def _in_memory(self) -> Buffer:
+        buffer = Buffer(self.description.plan.size)
+        self._receive(lambda: Memory(buffer.view), lambda: self._prove(buffer.view))
+        return buffer
 
-    return plain.from_json(received.tree, at)
+    def _fill(self, descriptor: int) -> None:
+        self._receive(lambda: File(descriptor), lambda: self._prove_file(descriptor))
 
+    def _prove_file(self, descriptor: int) -> None:
+        memory = mmap.mmap(descriptor, self.description.plan.size, access=mmap.ACCESS_READ)
+        with memory, memoryview(memory) as view:
+            self._prove(view)
 
-def _tensors(received: _Received, map_location: MapLocation) -> list[torch.Tensor]:
-    index = received.index
-    alignment = dict.fromkeys(received.plan.places, 1)
-    for tensor in index.tensors:
-        alignment[tensor.storage] = max(alignment[tensor.storage], DTYPE_SIZES[tensor.dtype])
-    storages = {
-        number: placed(received.buffer.cut(place, index.storages[number].size, alignment[number]), map_location)
-        for number, place in received.plan.places.items()
-    }
-    return [view_of(storages[tensor.storage], tensor) for tensor in index.tensors]
+    def _prove(self, memory: memoryview) -> None:
+        prove(self.description.index, self.description.plan, memory)
+
+    def _receive(self, target: Callable[[], Target], prove_late: Callable[[], None]) -> None:
+        index, plan = self.description.index, self.description.plan
+        parts = parts_of(index, plan, self.settings)
+        selection = Selection(parts, index.blob, index.size, self._prepare, self.description.proxy)
+        if not (parts.late and self.verify):
+            self._transfer(selection, target, self.verify)
+            return
+        # Only all of it can be proven: wrong bytes mean all of it again, then from the next proxy.
+        again = False
+        while True:
+            self._transfer(selection, target, verify=False)
+            try:
+                prove_late()
+                return
+            except TransferCorrupt as error:
+                if again:
+                    self.route.pass_over(error)
+                again = not again
+
+    def _transfer(self, selection: Selection, target: Callable[[], Target], verify: bool) -> None:
+        shown = self.description.plan.bytes_to_receive if self.progress else 0
+        with Progress(self.query["ref"], shown) as progress:
+            Transfer(selection, progress.advance).run(self.route, target, verify)
+
+    def _prepare(self, proxy: Connection) -> None:
+        """Makes another proxy hold the blob: it may never have been asked for this reference."""
+        if _described(proxy, self.query).index.blob != self.description.index.blob:
+            raise TransferCorrupt(f"{proxy.base} has other bytes under this reference than {self.description.proxy}")

@@ -10,8 +10,8 @@ from typing import Union
 Destination = Union[None, str, logging.Logger]
 
 
-def write(message: str, logger: Destination = None, level: int = logging.INFO) -> None:
-    """Writes ``message`` to ``logger``.
+def print_log(msg: str, logger: Destination = None, level: int = logging.INFO) -> None:
+    """Writes ``msg`` to ``logger``; mmengine's function of this name.
 
     Where mmengine is in use its own loggers are meant: ``'current'`` is its latest, another name one that it made
     (its ValueError says that there is none). Elsewhere ``'current'`` is the logger ``zooproxy``, and any other name
@@ -21,13 +21,13 @@ def write(message: str, logger: Destination = None, level: int = logging.INFO) -
         TypeError: ``logger`` is of no such type.
     """
     if logger is None:
-        print(message)  # noqa: T201  # what None means in mmengine
+        print(msg)  # noqa: T201  # what None means in mmengine
     elif isinstance(logger, logging.Logger):
-        logger.log(level, message)
+        logger.log(level, msg)
     elif not isinstance(logger, str):
         raise TypeError("logger is None, 'silent', the name of a logger, or a logging.Logger")
     elif logger != "silent":
-        _write_to_named(message, logger, level)
+        _write_to_named(msg, logger, level)
 
 
 def _write_to_named(message: str, name: str, level: int) -> None:

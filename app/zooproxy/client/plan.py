@@ -9,8 +9,14 @@ from typing import Final
 from zooproxy.errors import MalformedCheckpoint
 from zooproxy.wire.tensors import DTYPE_SIZES, Storage, Tensor, TensorIndex
 
-#: Storages that lie closer than this are taken in one range: a request costs more than so many bytes.
+#: A gap between two needed storages that is no longer than this may be received with them: a request costs more.
 MAX_GAP: Final = 1 << 20
+
+#: All gaps that are received take at most this share of the needed bytes, or so many bytes. The padding between
+#: neighbours, always less than the last number, does not count.
+_GAPS: Final = 0.005
+_GAPS_BYTES: Final = 64 << 10
+_PADDING: Final = 512
 
 #: torch writes storages at multiples of 64; memory keeps each byte's position modulo 64, and so their alignment.
 ALIGNMENT: Final = 64
@@ -50,8 +56,8 @@ class Plan:
         return sum(span.size for span in self.spans)
 
 
-def plan_of(index: TensorIndex, max_gap: int = MAX_GAP) -> Plan:
-    """The plan for all tensors of ``index``.
+def plan_of(index: TensorIndex, max_gap: int = MAX_GAP, proven: bool = True) -> Plan:
+    """The plan for all tensors of ``index``; where nothing has to be ``proven``, never more than they need.
 
     Raises:
         MalformedCheckpoint: a tensor or a storage that lies outside of what holds it.
@@ -59,7 +65,7 @@ def plan_of(index: TensorIndex, max_gap: int = MAX_GAP) -> Plan:
     _check(index)
     needed = sorted({tensor.storage for tensor in index.tensors}, key=lambda number: index.storages[number].offset)
     filled = [number for number in needed if index.storages[number].size]
-    whole = any(_has_no_digest(index.storages[number]) for number in filled)
+    whole = proven and any(_has_no_digest(index.storages[number]) for number in filled)
     extents = [(0, index.size)] if whole else _merged([index.storages[number] for number in filled], max_gap)
     spans = _laid_out(extents)
     places = dict.fromkeys(needed, 0)
@@ -72,14 +78,31 @@ def _has_no_digest(storage: Storage) -> bool:
 
 
 def _merged(storages: list[Storage], max_gap: int) -> list[tuple[int, int]]:
+    bridged = _bridged(storages, max_gap)
     extents: list[tuple[int, int]] = []
     for storage in storages:
         stop = storage.offset + storage.size
-        if extents and storage.offset - extents[-1][1] <= max_gap:
+        if extents and storage.offset - extents[-1][1] <= bridged:
             extents[-1] = (extents[-1][0], max(extents[-1][1], stop))
         else:
             extents.append((storage.offset, stop))
     return extents
+
+
+def _bridged(storages: list[Storage], max_gap: int) -> int:
+    """The longest gap that is received rather than left out."""
+    gaps, reach = [], 0
+    for storage in storages:
+        gaps.append(storage.offset - reach if reach else 0)
+        reach = max(reach, storage.offset + storage.size)
+    budget = max(_GAPS_BYTES, sum(storage.size for storage in storages) * _GAPS)
+    bridged = min(_PADDING, max_gap)
+    for gap in sorted(gap for gap in gaps if bridged < gap <= max_gap):
+        budget -= gap
+        if budget < 0:
+            break
+        bridged = gap
+    return bridged
 
 
 def _laid_out(extents: list[tuple[int, int]]) -> tuple[Span, ...]:

@@ -7,7 +7,8 @@ ties, strides and order; ``torch.save`` of such a tensor writes its slice only.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import mmap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
@@ -24,16 +25,21 @@ _CPU = "cpu"
 
 
 class Buffer:
-    """``size`` bytes of uninitialised CPU memory; ``view`` is valid while this object or a slice lives."""
+    """Bytes that tensors view; ``view`` is valid while this object or a slice of it lives, and is writable."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, memory: Any = None) -> None:
+        """
+        Args:
+            size: bytes; the memory may be longer.
+            memory: an ``mmap``; None takes fresh memory, in huge pages where the kernel has them.
+        """
         import torch
 
-        self._storage = storage_of(torch.empty(size, dtype=torch.uint8))
-        self.view = memoryview(b"")
-        if size:
-            # torch offers no buffer protocol without numpy, which a torch environment need not have.
-            self.view = memoryview((ctypes.c_char * size).from_address(self._storage.data_ptr())).cast("B")
+        memory = _fresh(size) if memory is None else memory
+        # frombuffer keeps the mapping alive as long as any tensor of it.
+        flat = torch.frombuffer(memory, dtype=torch.uint8, count=size) if size else torch.empty(0, dtype=torch.uint8)
+        self._storage = storage_of(flat)
+        self.view = memoryview(memory)[:size] if size else memoryview(b"")
 
     def cut(self, start: int, size: int, alignment: int) -> torch.UntypedStorage:
         """Bytes of the buffer as a storage; copied where they do not lie at a multiple of ``alignment``.
@@ -46,6 +52,14 @@ class Buffer:
         if size and piece.data_ptr() % alignment:
             return storage_of(torch.empty(0, dtype=torch.uint8).set_(piece).clone())
         return piece
+
+
+def _fresh(size: int) -> Any:
+    memory = mmap.mmap(-1, max(size, 1))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel built without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def placed(storage: torch.UntypedStorage, map_location: MapLocation) -> torch.UntypedStorage:

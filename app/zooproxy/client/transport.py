@@ -1,7 +1,6 @@
 """One connection to one proxy: JSON answers, and byte ranges of a blob straight into memory.
 
-The standard library's ``http.client`` and nothing above it: its ``readinto`` receives without a copy, and it never
-looks at ``http_proxy`` (the proxy of a cluster is reached directly).
+The standard library's ``http.client`` and nothing above it: its ``readinto`` receives without a copy.
 
 A failure is one of three kinds, and the caller's next step follows from the kind: ``ProxyUnreachable`` (this proxy is
 not serving: ask the next), ``ProxyRefused`` (a verdict) and ``TransferCorrupt`` (wrong bytes: ask again).
@@ -15,18 +14,27 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Callable, Final, Optional, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlencode, urlsplit
 
-from zooproxy.client.settings import Timeouts
+from zooproxy.client.settings import ClientSettings
 from zooproxy.digest import Sha256
-from zooproxy.errors import ProxyRefused, ProxyUnreachable, TransferCorrupt
+from zooproxy.errors import (
+    NameRefused,
+    NameWithoutWeights,
+    NotInCatalog,
+    ProxyRefused,
+    ProxyUnreachable,
+    TransferCorrupt,
+)
 from zooproxy.wire import routes
 from zooproxy.wire.problems import slug_of
 
 #: Statuses with which a proxy says that it cannot serve now, while another one might.
 PASSING: Final = frozenset({502, 503, 504})
+
+#: Problems of names that lead nowhere.
+_NAMELESS = frozenset({NotInCatalog.slug, NameWithoutWeights.slug})
 
 _PIECE: Final = 1 << 20
 _MAX_JSON: Final = 256 << 20
@@ -53,24 +61,28 @@ class ByteRange:
     stop: int
 
 
+class Sink(Protocol):
+    """Where the bytes of one range go."""
+
+    def room(self, position: int, most: int) -> memoryview:
+        """Memory for the next bytes, at most ``most`` of them; ``position`` counts from the range's first byte."""
+        ...
+
+    def took(self, position: int, data: memoryview) -> None:
+        """These bytes have arrived, in the room that was given for ``position``."""
+        ...
+
+
 class Connection:
     """A connection to the proxy at ``base``, opened at the first request and kept for the next ones."""
 
-    def __init__(self, base: str, token: Optional[str], timeouts: Timeouts) -> None:
+    def __init__(self, base: str, settings: ClientSettings) -> None:
         self.base = base
-        self._token = token
-        self._timeouts = timeouts
-        url = urlsplit(base)
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        self._http = kind(url.hostname or "", url.port, timeout=timeouts.connect)
-        self._prefix = url.path
+        self._login = settings.login_of(base)
+        self._timeouts = settings.timeouts
+        self._http, self._prefix = _opened(base, settings)
 
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def close(self) -> None:
         self._http.close()
 
     def get_json(self, path: str, query: Mapping[str, str]) -> JsonAnswer:
@@ -84,8 +96,8 @@ class Connection:
         warnings = response.getheader(routes.WARNING_HEADER, "")
         return JsonAnswer(self._decoded(body), tuple(routes.parse_warnings(warnings)))
 
-    def get_range(self, wanted: ByteRange, into: memoryview, advance: Callable[[int], None]) -> None:
-        """Fills ``into`` (exactly as long as ``wanted``); ``advance`` is told of every few bytes that arrived.
+    def get_range(self, wanted: ByteRange, sink: Sink) -> None:
+        """Fills ``sink`` with the bytes of ``wanted``, in order.
 
         A proxy that ignores the range and sends the whole blob (200) is understood.
 
@@ -98,19 +110,22 @@ class Connection:
         skip = self._checked_start(response, wanted)
         try:
             _discard(response, skip)
-            _receive(response, into, advance)
+            _receive(response, wanted.stop - wanted.start, sink)
         except _LOST as error:
             self._http.close()
             raise TransferCorrupt(f"{self.base} broke off in the middle of a blob: {reason(error)}") from error
         except TransferCorrupt as error:
             self._http.close()
-            raise TransferCorrupt(f"{self.base} {error}") from error
+            raise TransferCorrupt(f"{self.base}: {error}") from error
+        except BaseException:
+            self._http.close()  # the rest of this body would be read as the next answer
+            raise
         self._end(response)
 
     def _get(self, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         headers = {"Accept-Encoding": "identity", **headers}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
+        if self._login is not None:
+            headers["Authorization"] = self._login
         reused = self._http.sock is not None
         try:
             response = self._exchange(path, headers)
@@ -150,7 +165,8 @@ class Connection:
         message = detail if slug and isinstance(detail, str) else f"{self.base} answered with status {response.status}"
         standard = ("type", "title", "status", "detail", "instance")
         details = {name: value for name, value in members.items() if slug and name not in standard}
-        return ProxyRefused(message, problem=slug, status=response.status, details=details)
+        kind = NameRefused if slug in _NAMELESS else ProxyRefused
+        return kind(message, problem=slug, status=response.status, details=details)
 
     def _body(self, response: http.client.HTTPResponse, limit: int) -> bytes:
         body = bytearray()
@@ -201,6 +217,20 @@ class Connection:
             response.close()
 
 
+def _opened(base: str, settings: ClientSettings) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is not open yet, and what stands before each path in its requests."""
+    url, gateway = urlsplit(base), settings.gateway_of(base)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    if gateway is None:
+        return kind(url.hostname or "", url.port, timeout=settings.timeouts.connect), url.path
+    via = urlsplit(gateway if "://" in gateway else f"http://{gateway}")
+    connection = kind(via.hostname or "", via.port or 80, timeout=settings.timeouts.connect)
+    if url.scheme != "https":
+        return connection, base  # a request to an HTTP proxy names the whole URL (RFC 9112, section 3.2.2)
+    connection.set_tunnel(url.hostname or "", url.port)
+    return connection, url.path
+
+
 def _discard(response: http.client.HTTPResponse, count: int) -> None:
     scratch = memoryview(bytearray(min(count, _PIECE)))
     while count:
@@ -210,14 +240,15 @@ def _discard(response: http.client.HTTPResponse, count: int) -> None:
         count -= received
 
 
-def _receive(response: http.client.HTTPResponse, into: memoryview, advance: Callable[[int], None]) -> None:
+def _receive(response: http.client.HTTPResponse, size: int, sink: Sink) -> None:
     position = 0
-    while position < len(into):
-        received = response.readinto(into[position : position + _PIECE])
+    while position < size:
+        room = sink.room(position, size - position)
+        received = response.readinto(room)
         if not received:
-            raise TransferCorrupt(f"cut the body short: {position:,} of {len(into):,} bytes arrived")
+            raise TransferCorrupt(f"cut the body short: {position:,} of {size:,} bytes arrived")
+        sink.took(position, room[:received])
         position += received
-        advance(received)
 
 
 def reason(error: BaseException) -> str:

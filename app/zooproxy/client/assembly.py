@@ -1,0 +1,92 @@
+"""From received bytes to what the caller gets: tensors that view a buffer, in the tree of plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable
+
+from zooproxy.client.plan import Plan
+from zooproxy.client.storages import Buffer, MapLocation, placed, storage_of, view_of
+from zooproxy.errors import MalformedCheckpoint
+from zooproxy.wire import plain
+from zooproxy.wire.plain import Inert, TensorRef
+from zooproxy.wire.standard_types import NDARRAY, revived
+from zooproxy.wire.tensors import DTYPE_SIZES, Tensor, TensorIndex, row_major
+
+if TYPE_CHECKING:
+    import torch
+
+
+def tensors_of(index: TensorIndex, plan: Plan, buffer: Buffer, map_location: MapLocation) -> list[torch.Tensor]:
+    """The tensors of ``index`` in its order; those of one storage share its memory."""
+    alignment = dict.fromkeys(plan.places, 1)
+    for tensor in index.tensors:
+        alignment[tensor.storage] = max(alignment[tensor.storage], DTYPE_SIZES[tensor.dtype])
+    storages = {
+        number: placed(buffer.cut(place, index.storages[number].size, alignment[number]), map_location)
+        for number, place in plan.places.items()
+    }
+    return [view_of(storages[tensor.storage], tensor) for tensor in index.tensors]
+
+
+def tree_from_json(encoded: Any, tensors: list[torch.Tensor]) -> Any:
+    """The tree of a tensor index in its JSON form, with its tensors.
+
+    Raises:
+        MalformedCheckpoint: it names a tensor that is not there.
+    """
+
+    def at(position: Any) -> torch.Tensor:
+        if type(position) is not int or not 0 <= position < len(tensors):
+            raise MalformedCheckpoint("the tree of the tensor index names a tensor that is not there")
+        return tensors[position]
+
+    return plain.from_json(encoded, at, _object)
+
+
+def tree_with_tensors(tree: Any, tensors: list[torch.Tensor]) -> Any:
+    """``tree`` of a tensor index with its tensors; what was shared in it stays shared."""
+    return _Filling(lambda ref: tensors[ref.position]).fill(tree)
+
+
+def _object(value: Inert) -> Any:
+    """What ``zooproxy.wire.standard_types`` says of an object: arrays become tensors."""
+    if value.type_name != NDARRAY:
+        return revived(value)
+    import torch
+
+    try:
+        dtype, shape, data = value.args
+        tensor = Tensor("", dtype, 0, 0, shape, row_major(shape))
+        if tensor.nbytes != len(data):
+            return value
+        octets = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+        return view_of(storage_of(octets), tensor)
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        return value
+
+
+class _Filling:
+    def __init__(self, tensor: Callable[[TensorRef], Any]) -> None:
+        self._tensor = tensor
+        self._made: dict[int, Any] = {}
+
+    def fill(self, value: Any) -> Any:
+        if isinstance(value, TensorRef):
+            return self._tensor(value)
+        if not isinstance(value, (dict, list, tuple, set, frozenset, Inert)):
+            return value
+        if id(value) not in self._made:
+            self._made[id(value)] = self._container(value)
+        return self._made[id(value)]
+
+    def _container(self, value: Any) -> Any:
+        if isinstance(value, Inert):
+            parts = (self.fill(value.args), self.fill(value.state), self.fill(value.items))
+            return _object(Inert(value.type_name, *parts))
+        if not isinstance(value, dict):
+            return type(value)([self.fill(item) for item in value])
+        filled: Any = type(value)((key, self.fill(item)) for key, item in value.items())
+        metadata = getattr(value, "_metadata", None)
+        if metadata is not None:
+            filled._metadata = self.fill(metadata)
+        return filled
