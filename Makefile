@@ -7,7 +7,7 @@ PIP := -m pip --disable-pip-version-check --quiet install --constraint constrain
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format types imports bench wheel rehearse clean
+.PHONY: help serve test lint format types imports bench wheel catalog rehearse clean
 
 help:  ## list the actions
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -38,6 +38,13 @@ bench: $(DEV_ENV)/.ready  ## measure; prints ratios
 wheel: $(DEV_ENV)/.ready  ## build dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build --wheel
+
+catalog: $(DEV_ENV)/.ready  ## is the packaged catalog what its wheels say?
+	@mkdir -p dist/wheels
+	$(BIN)/zooproxy catalog wheels > dist/wheels.txt
+	$(BIN)/python -m pip --disable-pip-version-check download --quiet --no-deps --require-hashes --only-binary :all: \
+		--python-version 3.11 --platform manylinux_2_28_x86_64 --requirement dist/wheels.txt --dest dist/wheels
+	$(BIN)/zooproxy catalog sync --packaged --check --wheel dist/wheels/*.whl
 
 rehearse: wheel  ## the Dockerfile's steps and the wheel, each in a clean environment
 	$(BIN)/python docker/rehearse.py

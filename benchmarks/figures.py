@@ -17,4 +17,4 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        return self.ours / self.theirs
+        return self.ours / self.theirs if self.theirs else float("nan")

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fakes.upstream import Upstream, running_upstream
+
+
+@pytest.fixture(autouse=True)
+def node_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the client keeps what it received: never the home directory of whoever runs the tests."""
+    folder = tmp_path / "node store"
+    monkeypatch.setenv("ZOOPROXY_CACHE_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture

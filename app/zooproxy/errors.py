@@ -8,6 +8,9 @@ for a client to read: it names what was wrong and the way out, and never holds a
 
     ZooproxyError
     ├── BadRequest                    a request that is wrong whatever it asks for
+    ├── AccessError                   a request from somebody who may not make it
+    │   ├── TokenRequired
+    │   └── NotFromHere
     ├── BadReference                  text that is no reference
     │   ├── MalformedReference
     │   └── UnknownScheme
@@ -24,8 +27,15 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── UpstreamUnreachable
     │   ├── UpstreamStatus
     │   ├── UpstreamTruncated
+    │   ├── UpstreamStalled
+    │   ├── UpstreamTooLarge
     │   ├── UpstreamEncoded
+    │   ├── UpstreamResting
+    │   ├── RangeNotBelieved
+    │   ├── AddressRefused
+    │   ├── FillCancelled
     │   └── RedirectRefused
+    ├── UnknownFill                   a fill that is not running and has not ended lately
     ├── ProofError                    bytes that arrived and were not believed
     │   ├── DigestMismatch
     │   └── NotACheckpoint
@@ -38,6 +48,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── BlobAbsent
     │   ├── BlobCorrupt
     │   ├── DatabaseTooNew
+    │   ├── LeaseLost
     │   └── OutOfSpace
     ├── SettingsError                 how the service or the client was set up
     ├── NotReady                      a service that does not answer, or says that it cannot serve
@@ -45,6 +56,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
         ├── ProxyNotConfigured
         ├── ProxyUnreachable
         ├── ProxyRefused
+        │   └── NameRefused
         └── TransferCorrupt
 """
 
@@ -74,6 +86,23 @@ class BadRequest(ZooproxyError):
 
     slug = "bad-request"
     title = "Bad request"
+
+
+class AccessError(ZooproxyError):
+    slug = "access"
+    title = "Not allowed"
+
+
+class TokenRequired(AccessError):
+    slug = "token-required"
+    title = "Token required"
+
+
+class NotFromHere(AccessError):
+    """Without a token, calls that change state are taken from the proxy's own machine alone."""
+
+    slug = "not-from-here"
+    title = "Not allowed from here"
 
 
 # -- references and names ---------------------------------------------------------------------------------
@@ -187,9 +216,10 @@ class UpstreamStatus(FetchError):
     slug = "upstream-status"
     title = "Upstream answered with an error"
 
-    def __init__(self, message: str, *, url: str, status: int) -> None:
+    def __init__(self, message: str, *, url: str, status: int, retry_after: Optional[float] = None) -> None:
         super().__init__(message, url=url)
         self.status = status
+        self.retry_after = retry_after
 
     @property
     def extras(self) -> Mapping[str, object]:
@@ -212,6 +242,52 @@ class UpstreamTruncated(FetchError):
         return {"url": self.url, "expected_bytes": self.expected, "received_bytes": self.received}
 
 
+class UpstreamStalled(FetchError):
+    """The body came more slowly than a transfer may, or not at all for too long."""
+
+    slug = "upstream-stalled"
+    title = "Upstream too slow"
+
+
+class UpstreamTooLarge(FetchError):
+    slug = "upstream-too-large"
+    title = "Upstream file too large"
+
+
+class UpstreamResting(FetchError):
+    """The host failed so often that it is left alone for ``retry_after`` seconds."""
+
+    slug = "upstream-resting"
+    title = "Upstream left alone"
+
+    def __init__(self, message: str, *, url: str, retry_after: float) -> None:
+        super().__init__(message, url=url)
+        self.retry_after = retry_after
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"url": self.url, "retry_after_seconds": round(self.retry_after, 1)}
+
+
+class RangeNotBelieved(FetchError):
+    """An answer to a range that is not the range asked for: nothing of it is joined to anything."""
+
+    slug = "range-not-believed"
+    title = "Upstream range not believed"
+
+
+class AddressRefused(FetchError):
+    """The host's name leads to an address inside the network."""
+
+    slug = "address-refused"
+    title = "Address refused"
+
+
+class FillCancelled(FetchError):
+    slug = "fill-cancelled"
+    title = "Fill cancelled"
+
+
 class UpstreamEncoded(FetchError):
     slug = "upstream-encoded"
     title = "Upstream body encoded"
@@ -220,6 +296,11 @@ class UpstreamEncoded(FetchError):
 class RedirectRefused(FetchError):
     slug = "redirect-refused"
     title = "Redirect refused"
+
+
+class UnknownFill(ZooproxyError):
+    slug = "unknown-fill"
+    title = "Unknown fill"
 
 
 # -- proof ------------------------------------------------------------------------------------------------
@@ -316,9 +397,27 @@ class DatabaseTooNew(CacheError):
     title = "Database newer than this zooproxy"
 
 
+class LeaseLost(CacheError):
+    """Another process has taken a fill over from one that gave no sign of life; what the old one does is refused."""
+
+    slug = "lease-lost"
+    title = "Lease lost"
+
+
 class OutOfSpace(CacheError):
+    """There is no room; ``needed`` and ``free`` in bytes where they are known."""
+
     slug = "out-of-space"
     title = "Out of space"
+
+    def __init__(self, message: str, *, needed: Optional[int] = None, free: Optional[int] = None) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.free = free
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {} if self.needed is None else {"needed_bytes": self.needed, "free_bytes": self.free}
 
 
 # -- set-up and clients -----------------------------------------------------------------------------------
@@ -362,6 +461,12 @@ class ProxyRefused(ClientError):
         self.problem = problem
         self.status = status
         self.details = dict(details or {})
+
+
+class NameRefused(ProxyRefused, KeyError):
+    """The proxy knows no such name, or no weights of it; mmengine raises a KeyError."""
+
+    __str__ = Exception.__str__  # KeyError's own shows a repr
 
 
 class TransferCorrupt(ClientError):

@@ -86,12 +86,14 @@ def clean_environment(**settings: Any) -> dict[str, str]:
         f"ZOOPROXY_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in settings.items()
     }
-    return {**kept, **given}
+    store = {name: value for name, value in os.environ.items() if name == "ZOOPROXY_CACHE_DIR"}  # the test's own
+    return {**kept, **store, **given}
 
 
 def spawn(data_dir: Path, **settings: Any) -> subprocess.Popen[str]:
     """``zooproxy serve`` over ``data_dir``, on a free port unless told otherwise."""
-    environment = clean_environment(**{"data_dir": str(data_dir), "host": "127.0.0.1", "port": "0", **settings})
+    quick = {"data_dir": str(data_dir), "host": "127.0.0.1", "port": "0", "retry_seconds": "0.01"}
+    environment = clean_environment(**{**quick, **settings})
     data_dir.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "zooproxy", "serve"],

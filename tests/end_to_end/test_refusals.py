@@ -189,12 +189,15 @@ def test_the_failures_of_earlier_candidates_come_along(start_proxy: StartProxy, 
     assert [attempt["type"] for attempt in body["attempts"]] == ["urn:zooproxy:problem:upstream-unreachable"]
 
 
-def test_forms_that_this_version_does_not_serve_are_501_and_raw_works(stage: Stage, small_checkpoint: bytes) -> None:
-    ref, path = stage.play(small_checkpoint)
-    for query in ({"variant": "full"}, {"format": "pth"}):
-        assert problem(stage.proxy, 501, "/v1/checkpoint", ref, **query)["type"] == "unsupported-format"
-    assert path not in stage.upstream.seen
-    assert stage.proxy.get("/v1/checkpoint", ref, variant="raw").content == small_checkpoint
+def test_a_tensor_that_a_form_cannot_hold_is_501_by_name_and_raw_works(stage: Stage) -> None:
+    file = io.BytesIO()
+    torch.save({"layer.weight": torch.eye(3).to_sparse()}, file)
+    ref, _ = stage.play(file.getvalue())
+    for path in ("/v1/checkpoint", "/v1/tensors"):
+        body = problem(stage.proxy, 501, path, ref)
+        assert body["type"] == "unsupported-format"
+        assert "layer.weight" in body["detail"]
+    assert stage.proxy.get("/v1/checkpoint", ref, variant="raw").content == file.getvalue()
 
 
 def test_a_prefix_that_selects_nothing_is_422_and_tells_what_there_is(stage: Stage) -> None:

@@ -121,6 +121,24 @@ def test_a_published_file_loads_as_model(proxy: ProxyProcess, monkeypatch: pytes
     assert_bit_equal(loaded, published)
 
 
+@pytest.mark.parametrize("variant", ["model", "full"])
+@pytest.mark.parametrize("name", ["lpips_v0.1_alex.pth", "mmcv_model.pth"])
+def test_a_published_file_as_pth_loads_with_plain_torch(proxy: ProxyProcess, name: str, variant: str) -> None:
+    import io
+
+    import torch
+
+    from end_to_end.resnet import assert_bit_equal
+
+    ref = f"https://download.pytorch.org/real/{name}"
+    answer = proxy.get("/v1/checkpoint", ref, variant=variant, format="pth")
+    assert answer.headers["content-disposition"].endswith('.pth"')
+    published = torch.load(CHECKPOINTS / name, map_location="cpu", weights_only=True)
+    assert_bit_equal(torch.load(io.BytesIO(answer.content), weights_only=True), published)
+    end = proxy.get("/v1/checkpoint", ref, variant=variant, format="pth", headers={"Range": "bytes=-100"})
+    assert (end.status_code, end.content) == (206, answer.content[-100:])
+
+
 def test_resolve_explains_a_name(proxy: ProxyProcess) -> None:
     answer = proxy.get("/v1/resolve", "modelzoo://resnet50").json()
     assert answer["ref"] == "modelzoo://resnet50"
@@ -158,7 +176,9 @@ def test_zoo_maps_are_mmengines_own_and_carry_a_tag(proxy: ProxyProcess) -> None
 
 def test_zoos_and_aliases_are_listed(proxy: ProxyProcess) -> None:
     zoos = {zoo["name"]: zoo for zoo in proxy.get("/v1/zoos").json()}
-    assert {name: zoo["models"] for name, zoo in zoos.items()} == {"torchvision": 250, "openmmlab": 48, "mmcls": 57}
+    assert {"torchvision": 340, "mmcls": 57, "mmdet": 584}.items() <= {
+        name: zoo["models"] for name, zoo in zoos.items()
+    }.items()
     assert zoos["openmmlab"]["schemes"] == ["openmmlab", "open-mmlab"]
     assert proxy.get("/v1/zoos/openmmlab/aliases").json()["resnet50_caffe"] == "detectron/resnet50_caffe"
 
@@ -175,9 +195,15 @@ def test_the_openapi_document_describes_every_route_with_examples(proxy: ProxyPr
         "/v1/zoos",
         "/v1/zoos/{zoo}/map",
         "/v1/zoos/{zoo}/aliases",
+        "/v1/zoos/{zoo}/models",
+        "/v1/zoos/{zoo}/models/{name}",
+        "/v1/models",
         "/v1/checkpoint",
         "/v1/tensors",
         "/v1/blobs/{sha256}",
+        "/v1/fills",
+        "/v1/fills/{id}",
+        "/v1/events",
         "/healthz",
         "/readyz",
     }

@@ -29,6 +29,15 @@ ETAG = '"abc"'
         ("bytes=", Whole()),
         ("bytes=a-b", Whole()),
         ("bytes=1-2,4-5", Whole()),
+        ("bytes=1-2,3-5", Part(1, 5)),
+        ("bytes=4-,1-5 , ,0-0", Part(0, 10)),
+        ("bytes=1-2,20-", Part(1, 2)),
+        ("bytes=20-,30-", Unsatisfiable()),
+        ("bytes=1-2,x", Whole()),
+        ("bytes=1-2,5-4", Whole()),
+        ("bytes=-3,7-8", Part(7, 3)),
+        ("bytes=" + "0-0," * 100 + "0-0", Whole()),
+        ("bytes=,", Whole()),
         ("items=1-2", Whole()),
         ("bytes=٣-٤", Whole()),
         ("bytes=" + "9" * 30 + "-", Whole()),
@@ -81,6 +90,21 @@ def test_a_well_formed_range_equals_slicing(length: int, first: int, last: int) 
     else:
         assert found == Unsatisfiable()
         assert body[first : last + 1] == b""
+
+
+@given(st.integers(1, 50), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=6))
+def test_several_ranges_are_sent_as_their_union_only_where_it_has_no_hole(
+    length: int, spans: list[tuple[int, int]]
+) -> None:
+    spans = [(min(span), max(span)) for span in spans]
+    found = answer({"range": "bytes=" + ",".join(f"{first}-{last}" for first, last in spans)}, length, ETAG)
+    wanted = {at for first, last in spans for at in range(first, last + 1) if at < length}
+    if isinstance(found, Part):
+        assert set(range(found.start, found.start + found.length)) == wanted
+    elif isinstance(found, Unsatisfiable):
+        assert not wanted
+    else:
+        assert max(wanted) - min(wanted) + 1 > len(wanted)
 
 
 @given(st.text(alphabet="bytes=0123456789-, \t*", max_size=30), st.integers(0, 50))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 import zooproxy
-from zooproxy.cli import service
-from zooproxy.errors import ZooproxyError
+from zooproxy.cli import catalog, files, service, warm
+from zooproxy.errors import ProxyRefused, ZooproxyError
 
-_NOUNS = (service,)
+_NOUNS = (service, catalog, files, warm)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,8 +21,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
     except ZooproxyError as error:
         print(f"zooproxy: {error.title.lower()}: {error}", file=sys.stderr)
+        for suggestion in _suggestions(error):
+            print(f"  {suggestion}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output (head, less) has read enough; what Python would flush at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
+
+
+def _suggestions(error: ZooproxyError) -> list[str]:
+    """The nearest names, of this installation's catalog or of a proxy's."""
+    members = error.details if isinstance(error, ProxyRefused) else error.extras
+    named = members.get("suggestions")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ def add_to(commands: Any) -> None:
 
 
 def _serve(_: argparse.Namespace) -> int:
-    _check_installed()
+    check_installed()
     from zooproxy.serving.server import run
     from zooproxy.serving.settings import read_settings
 
@@ -25,7 +25,7 @@ def _serve(_: argparse.Namespace) -> int:
 
 
 def _healthy(_: argparse.Namespace) -> int:
-    _check_installed()
+    check_installed()
     from zooproxy.serving.readiness import check_ready
     from zooproxy.serving.settings import read_settings
 
@@ -33,7 +33,7 @@ def _healthy(_: argparse.Namespace) -> int:
     return 0
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
     """
     Raises:
         SettingsError: this is the bare client's installation.

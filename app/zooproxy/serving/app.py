@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastapi import FastAPI
 
 import zooproxy
 from zooproxy.provide.provider import Provider
+from zooproxy.serving.changers import Changers
 from zooproxy.serving.problems import add_problem_handlers
-from zooproxy.serving.routes import checkpoints, health, lookups
+from zooproxy.serving.routes import checkpoints, fills, health, lookups, models
 
 _DESCRIPTION = """\
 A caching proxy between a cluster and the hosts that publish model weights.
@@ -17,7 +20,8 @@ Every refusal is an RFC 9457 `application/problem+json`; its `type` ends with th
 """
 
 
-def create_app(provider: Provider) -> FastAPI:
+def create_app(provider: Provider, admin_tokens: Iterable[str] = ()) -> FastAPI:
+    """``admin_tokens`` may change state; with none of them, requests from this machine may."""
     app = FastAPI(
         title="zooproxy",
         version=zooproxy.__version__,
@@ -25,7 +29,8 @@ def create_app(provider: Provider) -> FastAPI:
         redoc_url=None,
     )
     app.state.provider = provider
+    app.state.changers = Changers(admin_tokens)
     add_problem_handlers(app)
-    for router in (lookups.router, checkpoints.router, health.router):
+    for router in (lookups.router, models.router, checkpoints.router, fills.router, health.router):
         app.include_router(router)
     return app

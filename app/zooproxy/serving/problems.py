@@ -20,13 +20,20 @@ _log = logging.getLogger(__name__)
 #: The nearest ancestor listed here decides.
 STATUS: Final[dict[type[errors.ZooproxyError], int]] = {
     errors.BadRequest: 400,
+    errors.TokenRequired: 401,
+    errors.AccessError: 403,
     errors.BadReference: 400,
     errors.NotInCatalog: 404,
     errors.HostNotAllowed: 403,
     errors.UnsupportedSource: 501,
     errors.Offline: 503,
     errors.FetchError: 502,
+    errors.UpstreamStalled: 504,
+    errors.UpstreamResting: 503,
+    errors.AddressRefused: 403,
+    errors.FillCancelled: 503,
     errors.ProofError: 502,
+    errors.UnknownFill: 404,
     errors.FormatError: 422,
     errors.UnsupportedFormat: 501,
     errors.BlobAbsent: 404,
@@ -52,7 +59,8 @@ def _problem(error: errors.ZooproxyError, status: int, headers: dict[str, str] |
 
 
 async def _refused(_: Request, error: Any) -> JSONResponse:
-    return _problem(error, status_of(error))
+    challenge = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.TokenRequired) else None
+    return _problem(error, status_of(error), challenge)
 
 
 async def _invalid(_: Request, error: Any) -> JSONResponse:

@@ -44,7 +44,7 @@ async def _serve(settings: Settings) -> None:
             host, port = listening.getsockname()[:2]
             _log.info("zooproxy listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
             config = uvicorn.Config(
-                create_app(provider),
+                create_app(provider, settings.admin_tokens),
                 http=ZeroCopyProtocol,
                 ws="none",
                 log_config=None,

@@ -30,7 +30,9 @@ PREFIX: Final = "ZOOPROXY_"
 FILE: Final = "zooproxy.toml"
 
 #: The client's own variables; the same shell may well hold both.
-_CLIENTS: Final = frozenset({"ZOOPROXY_TOKEN", "ZOOPROXY_CACHE_DIR", "ZOOPROXY_LOCK"})
+_CLIENTS: Final = frozenset(
+    {"ZOOPROXY_TOKEN", "ZOOPROXY_CACHE_DIR", "ZOOPROXY_CACHE_SIZE", "ZOOPROXY_CONNECTIONS", "ZOOPROXY_LOCK"}
+)
 
 
 class Settings(BaseSettings):
@@ -51,9 +53,36 @@ class Settings(BaseSettings):
         list[str],
         Field(description="JSON list of hosts to fetch from besides the catalog's own; `*.example.org` and `*` work"),
     ] = []
+    private_hosts: Annotated[
+        list[str],
+        Field(description="JSON list of hosts that may have addresses which are not public; mirrors may anyway"),
+    ] = []
+    max_file_bytes: Annotated[int, Field(description="largest file that is fetched, in bytes; 0 for any", ge=0)] = 0
+    spare_bytes: Annotated[int, Field(description="bytes of the disk that fills leave free", ge=0)] = 64 << 20
+    fills: Annotated[int, Field(description="how many fills run at once", ge=1)] = 8
+    fills_per_host: Annotated[int, Field(description="how many of them from one host", ge=1)] = 4
+    tries: Annotated[
+        int, Field(description="attempts in a row without a new byte before a candidate is left for the next", ge=1)
+    ] = 5
+    retry_seconds: Annotated[
+        float, Field(description="the first delay between attempts; it doubles, with jitter, up to 20 s", ge=0)
+    ] = 0.5
+    stall_seconds: Annotated[float, Field(description="how long an upstream may send nothing", gt=0)] = 60.0
+    minimum_rate: Annotated[
+        int, Field(description="bytes per second, over a minute, below which a transfer counts as stalled", ge=0)
+    ] = 16 << 10
+    bandwidth: Annotated[int, Field(description="bytes per second of all fills together; 0 for any", ge=0)] = 0
     database_url: Annotated[
         str | None, Field(description="SQLAlchemy URL of the database; SQLite in the data directory by default")
     ] = None
+    admin_tokens: Annotated[
+        list[str],
+        Field(
+            description="JSON list of bearer tokens for calls that change state; with none, only programs on this "
+            "machine may make them",
+            repr=False,
+        ),
+    ] = []
     shutdown_seconds: Annotated[
         int, Field(description="how long running transfers may take to end after SIGTERM", ge=0)
     ] = 30

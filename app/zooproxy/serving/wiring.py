@@ -6,7 +6,9 @@ The order of a request, once::
     routes.checkpoints   text -> reference -> resolution   400, 404
     provide.provider     resolution -> held blob?          the index's row, then the blob
     provide.fills        else one fill for all who ask     403, 501, 503
-    fetch.fetcher          candidates in order             502
+    cache.leases           in all processes; who leads?
+    fetch.fetcher          candidates in order, resumed    502, 504
+    provide.growing        raw is read while it grows
     fetch.proof            length, structure, digest       502
     cache.blobs            fsync, rename, fsync            507
     cache.index            the row, last
@@ -23,14 +25,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from zooproxy.cache.database import open_database
 from zooproxy.cache.index import Index
 from zooproxy.cache.local import LocalBlobStore
-from zooproxy.fetch.fetcher import Fetcher
-from zooproxy.fetch.http import open_http
-from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.names.catalog import Catalog
-from zooproxy.provide.fills import Fills
+from zooproxy.provide.derived import Derived
+from zooproxy.provide.names import open_names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider
+from zooproxy.provide.reader_process import ReaderProcess
+from zooproxy.provide.site_catalog import site_sections
 from zooproxy.provide.tensor_indexes import TensorIndexes
+from zooproxy.serving.fetching import Fetching
 from zooproxy.serving.settings import Settings
 
 
@@ -42,18 +45,19 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
         SettingsError: a setting contradicts the catalog or itself.
         CacheError: the data directory or the database cannot be used.
     """
-    catalog = Catalog.shipped()
+    catalog = Catalog.shipped().layered(site_sections(settings.data_dir))
     pins = Pins(catalog, settings.pins)
-    mirrors = Mirrors(settings.mirrors)
-    hosts = AllowedHosts([*catalog.hosts(), *settings.allow_hosts])
+    fetching = Fetching(settings, catalog)
     async with AsyncExitStack() as stack:
         store = LocalBlobStore(settings.data_dir)
         database = await stack.enter_async_context(open_database(settings.database))
-        await store.sweep()
-        upstream = await stack.enter_async_context(open_http())
         index = Index(database)
-        fills = Fills(Fetcher(upstream, hosts, mirrors), store, index, offline=settings.offline)
-        stack.push_async_callback(fills.close)
-        tensor_indexes = TensorIndexes(index)
+        fills = await stack.enter_async_context(fetching.open(store, index, database))
+        reader = ReaderProcess()
+        stack.callback(reader.close)
+        tensor_indexes = TensorIndexes(index, read=reader.read)
         stack.push_async_callback(tensor_indexes.close)
-        yield Provider(catalog, pins, Held(store, index, tensor_indexes), fills)
+        derived = Derived(store, index, tensor_indexes)
+        stack.push_async_callback(derived.close)
+        names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
+        yield Provider(names, pins, Held(store, index, tensor_indexes, derived), fills)

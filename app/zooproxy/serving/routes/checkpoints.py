@@ -6,27 +6,29 @@ import asyncio
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from zooproxy.digest import Sha256
-from zooproxy.errors import BadRequest, UnsupportedFormat
+from zooproxy.errors import BadRequest
+from zooproxy.formats.forms import Form
 from zooproxy.names.catalog import Resolution
+from zooproxy.provide.growing import Growing
 from zooproxy.provide.provider import Provider
+from zooproxy.serving.following import Cold, follow
 from zooproxy.serving.problems import problems
 from zooproxy.serving.replies import Representation, disposition, raw_representation, rendered_representation, reply
 from zooproxy.serving.routes.wired import Resolved, Wired, only, warning_headers
 from zooproxy.wire import routes
-from zooproxy.wire.answers import ABSENT, HELD
+from zooproxy.wire.answers import ABSENT, FILLING, HELD
 from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
 
 router = APIRouter(tags=["checkpoints"])
 
-Variant = Annotated[
-    Literal["raw", "full", "model"],
-    Query(description="`raw` as published; `full` the whole tree, inert; `model` the state dict and meta"),
-]
+_VARIANT = Query(description="`raw` as published; `full` the whole tree, inert; `model` the state dict and meta")
+Variant = Annotated[Literal["raw", "full", "model"], _VARIANT]
+ReadVariant = Annotated[Literal["full", "model"], _VARIANT]
 Format = Annotated[Literal["safetensors", "pth"], Query(description="of `full` and `model`")]
 Prefix = Annotated[
     str | None,
@@ -34,6 +36,13 @@ Prefix = Annotated[
         description="keep the tensors under this prefix and strip it",
         max_length=512,
         openapi_examples={"everything": {"value": None}, "backbone": {"value": "backbone."}},
+    ),
+]
+Dtype = Annotated[
+    Literal["bf16", "fp16", "fp32"] | None,
+    Query(
+        description="convert floating tensors on the way; running means and variances keep their dtype",
+        openapi_examples={"as published": {"value": None}, "half the bytes": {"value": "bf16"}},
     ),
 ]
 Digits = Annotated[str, Path(description="64 hexadecimal digits", examples=["0676ba61b6795bbe" * 4])]
@@ -44,8 +53,23 @@ _BYTES: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client has it (If-None-Match)"},
     416: {"description": "The range begins beyond the end"},
 }
-_PARAMETERS = only("ref", "variant", "format", "prefix")
+_PARAMETERS = only("ref", "variant", "format", "prefix", "dtype")
 _IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+async def _form(
+    variant: Variant = "model",
+    format: Format = "safetensors",  # noqa: A002  # the wire's word
+    prefix: Prefix = None,
+    dtype: Dtype = None,
+) -> Form | None:
+    """None for raw."""
+    if variant != routes.RAW:
+        return Form(variant, format, prefix, dtype)
+    for name, given in (("prefix", prefix), ("dtype", dtype)):
+        if given is not None:
+            raise BadRequest(f"{name}: a raw checkpoint is served as published; ask for variant=model, which takes one")
+    return None
 
 
 @router.get(
@@ -60,43 +84,32 @@ async def checkpoint(
     request: Request,
     resolution: Resolved,
     provider: Wired,
-    variant: Variant = "model",
-    format: Format = "safetensors",  # noqa: A002  # the wire's word
-    prefix: Prefix = None,
+    form: Annotated[Form | None, Depends(_form)],
 ) -> Response:
     """Filled first where it is not held. HEAD never fills: of what is not held it tells the name and the state."""
-    _check_form(variant, format, prefix)
     warnings = warning_headers(resolution)
     if request.method == "HEAD" and await provider.peek(resolution) is None:
-        return _absent(resolution, warnings)
-    what = await _representation(provider, resolution, variant, prefix)
+        return _absent(resolution, FILLING if provider.is_filling(resolution) else ABSENT, warnings)
+    if form is None:
+        arriving = await provider.arriving(resolution)
+        if isinstance(arriving, Growing):
+            return await follow(request, Cold(arriving, resolution.source.file_name), warnings)
+    what = await _representation(provider, resolution, form)
     return reply(request, what, {routes.STATE_HEADER: HELD, **warnings})
 
 
-def _check_form(variant: str, format: str, prefix: str | None) -> None:  # noqa: A002  # the wire's word
-    if variant == routes.RAW:
-        if prefix is not None:
-            raise BadRequest("prefix: a raw checkpoint is served as published; ask for variant=model to take a part")
-    elif variant == routes.FULL or format == routes.PTH:
-        raise UnsupportedFormat(
-            f"variant={variant} as {format} is not served by this version; raw is, and model as safetensors"
-        )
-
-
-def _absent(resolution: Resolution, warnings: dict[str, str]) -> Response:
-    headers = {routes.STATE_HEADER: ABSENT, "Content-Disposition": disposition(resolution.source.file_name)}
+def _absent(resolution: Resolution, state: str, warnings: dict[str, str]) -> Response:
+    headers = {routes.STATE_HEADER: state, "Content-Disposition": disposition(resolution.source.file_name)}
     response = Response(media_type=routes.OCTETS, headers={**headers, **warnings})
     del response.headers["content-length"]  # not known, which is not the same as 0
     return response
 
 
-async def _representation(
-    provider: Provider, resolution: Resolution, variant: str, prefix: str | None
-) -> Representation:
+async def _representation(provider: Provider, resolution: Resolution, form: Form | None) -> Representation:
     file_name = resolution.source.file_name
-    if variant == routes.RAW:
+    if form is None:
         return raw_representation(await provider.raw(resolution), file_name)
-    blob, rendition = await provider.model(resolution, prefix)
+    blob, rendition = await provider.rendered(resolution, form)
     return rendered_representation(blob, rendition, file_name)
 
 
@@ -108,13 +121,17 @@ async def _representation(
         **problems(400, 403, 404, 422, 501, 502, 503, 507),
     },
     summary="A checkpoint's tensor index",
-    dependencies=[only("ref", "variant", "prefix")],
+    dependencies=[only("ref", "variant", "prefix", "dtype")],
 )
-async def tensors(resolution: Resolved, provider: Wired, variant: Variant = "model", prefix: Prefix = None) -> Response:
+async def tensors(
+    resolution: Resolved,
+    provider: Wired,
+    variant: Annotated[Literal["full", "model"], _VARIANT] = "model",
+    prefix: Prefix = None,
+    dtype: Dtype = None,
+) -> Response:
     """Tensors with their byte ranges in the blob and their digests, and the plain values around them."""
-    if variant != routes.MODEL:
-        raise UnsupportedFormat(f"the tensor index of variant={variant} is not served by this version; model's is")
-    index = await provider.tensors(resolution, prefix)
+    index = await provider.tensors(resolution, Form(variant, prefix=prefix, dtype=dtype))
     body = await asyncio.to_thread(_json, index)
     return Response(body, media_type="application/json", headers=warning_headers(resolution))
 

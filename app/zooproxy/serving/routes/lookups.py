@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,37 +13,62 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from zooproxy.digest import Sha256
+from zooproxy.errors import BadRequest
+from zooproxy.names.answers import zoo_answers
 from zooproxy.serving.problems import problems
 from zooproxy.serving.ranges import NotModified, answer
-from zooproxy.serving.routes.wired import Resolved, Wired, only, warning_headers
+from zooproxy.serving.routes.parameters import Parameter, described, read
+from zooproxy.serving.routes.wired import EXAMPLES, Wired, provider_of, warning_headers
 from zooproxy.wire import routes
-from zooproxy.wire.answers import ResolveAnswer, ZooAnswer
+from zooproxy.wire.answers import NamesAnswer, ResolveAnswer, ZooAnswer
 
 router = APIRouter(tags=["names"])
 
 Zoo = Annotated[str, Path(examples=["torchvision"])]
+REF = Parameter("ref", "a reference, percent-encoded", tuple((name, one["value"]) for name, one in EXAMPLES.items()))
+URL = Parameter(
+    "url",
+    "a file's URL, percent-encoded",
+    (("file", "https://download.pytorch.org/models/resnet50-0676ba61.pth"),),
+)
+SHA256 = Parameter("sha256", "the first digits of a file's sha256, 8 or more", (("8", "0676ba61"),))
+_DIGITS = re.compile(r"[0-9a-f]{8,64}\Z")
 
 
 @router.get(
     routes.RESOLVE,
-    response_model=ResolveAnswer,
+    response_model=ResolveAnswer | NamesAnswer,
     responses=problems(400, 404),
-    summary="Explain a reference",
-    dependencies=[only("ref")],
+    summary="Explain a reference, or name a file",
+    openapi_extra=described(REF, URL, SHA256),
 )
-async def resolve(resolution: Resolved, provider: Wired) -> Response:
-    """What a reference means: its source, the candidates in order, what is held of it. Fetches nothing."""
-    return JSONResponse(asdict(await provider.explain(resolution)), headers=warning_headers(resolution))
+async def resolve(request: Request) -> Response:
+    """`ref`: what it means, its source, the candidates in order, what is held of it. `url` or `sha256` (8 digits or
+    more): which names lead to that file. Fetches nothing."""
+    ref, url, sha256 = read(request, REF, URL, SHA256)
+    if [ref, url, sha256].count(None) != 2:
+        raise BadRequest("ask with one of ref, url and sha256")
+    provider = provider_of(request)
+    if ref is not None:
+        resolution = provider.resolution(ref)
+        # Not asdict: it copies the metadata to its depths, and this is the one look-up that clusters repeat.
+        return JSONResponse(vars(await provider.explain(resolution)), headers=warning_headers(resolution))
+    if url is not None:
+        return JSONResponse(asdict(provider.names.of_url(url)))
+    return JSONResponse(asdict(await provider.names.of_digest(_digits(sha256 or ""))))
+
+
+def _digits(sha256: str) -> str:
+    digits = sha256.lower()
+    if not _DIGITS.match(digits):
+        raise BadRequest("sha256 is 8 to 64 hexadecimal digits")
+    return digits
 
 
 @router.get(routes.ZOOS, response_model=list[ZooAnswer], summary="List the zoos")
 async def zoos(request: Request, provider: Wired) -> Response:
     """Every zoo: its schemes, how many names it has, and where they came from."""
-    answers = [
-        ZooAnswer(zoo.name, list(zoo.schemes), len(provider.catalog.map(zoo.name)), zoo.origin)
-        for zoo in provider.catalog.zoos()
-    ]
-    return _tagged(request, [asdict(zoo) for zoo in answers])
+    return _tagged(request, [asdict(zoo) for zoo in zoo_answers(provider.catalog)])
 
 
 @router.get(
@@ -57,7 +83,7 @@ async def zoo_map(request: Request, zoo: Zoo, provider: Wired) -> Response:
     routes.ZOO_ALIASES, response_model=dict[str, str], responses=problems(404), summary="A zoo's deprecated names"
 )
 async def zoo_aliases(request: Request, zoo: Zoo, provider: Wired) -> Response:
-    """``{"old": "new"}``; the targets that dangle in mmengine are repaired."""
+    """``{"old": "new"}``; exactly as mmengine has them: what leads nowhere there, `resolve` repairs."""
     return _tagged(request, provider.catalog.aliases(zoo))
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from zooproxy.errors import BadRequest
 from zooproxy.names.catalog import Resolution
 from zooproxy.provide.provider import Provider
+from zooproxy.serving.changers import Changers
 from zooproxy.wire.routes import WARNING_HEADER, format_warnings
 
 EXAMPLES = {
@@ -20,19 +21,35 @@ EXAMPLES = {
 }
 
 
-async def provider_of(request: Request) -> Provider:
+def provider_of(request: Request) -> Provider:
     return cast("Provider", request.app.state.provider)
+
+
+async def _provider_of(request: Request) -> Provider:
+    return provider_of(request)  # a coroutine, so that FastAPI calls it here and not in a thread
 
 
 async def resolution_of(
     request: Request,
     ref: Annotated[str, Query(description="a reference, percent-encoded", openapi_examples=EXAMPLES)],
 ) -> Resolution:
-    return (await provider_of(request)).resolution(ref)
+    return provider_of(request).resolution(ref)
 
 
-Wired = Annotated[Provider, Depends(provider_of)]
+Wired = Annotated[Provider, Depends(_provider_of)]
 Resolved = Annotated[Resolution, Depends(resolution_of)]
+
+
+async def _may_change(request: Request) -> None:
+    """
+    Raises:
+        AccessError: this request may not change state.
+    """
+    cast("Changers", request.app.state.changers).check(request)
+
+
+#: For the ``dependencies`` of every route that changes state.
+CHANGING = Depends(_may_change)
 
 
 def only(*known: str) -> Any:

@@ -1,0 +1,83 @@
+"""Fills as the settings describe them: whom they may ask, how patiently, how many at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+from zooproxy.cache.blobs import BlobStore
+from zooproxy.cache.database import Database
+from zooproxy.cache.index import Index
+from zooproxy.cache.space import Space
+from zooproxy.fetch.fetcher import Fetcher, Limits
+from zooproxy.fetch.http import open_http
+from zooproxy.fetch.local_files import LocalFiles
+from zooproxy.fetch.pace import Bandwidth, MinimumRate
+from zooproxy.fetch.policy import AllowedHosts, Mirrors
+from zooproxy.fetch.retries import Retries
+from zooproxy.fetch.upstream import Upstream
+from zooproxy.names import local_files
+from zooproxy.names.catalog import Catalog
+from zooproxy.provide.fills import Fills, Policy, open_fills
+from zooproxy.provide.landing import Ground
+from zooproxy.provide.site_catalog import LOCAL_FOLDER
+from zooproxy.provide.slots import Slots
+from zooproxy.serving.settings import Settings
+
+
+class Fetching:
+    """
+    Raises:
+        SettingsError: MIRRORS holds what is no mirror.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings
+        self._mirrors = Mirrors(settings.mirrors)
+        self._hosts = AllowedHosts([*catalog.hosts(), *settings.allow_hosts])
+
+    def check_host(self, url: str) -> None:
+        """
+        Raises:
+            HostNotAllowed: an http(s) URL whose host is not among the allowed ones.
+        """
+        if urlsplit(url).scheme in ("http", "https"):
+            self._hosts.check(url)
+
+    @asynccontextmanager
+    async def open(self, store: BlobStore, index: Index, database: Database) -> AsyncIterator[Fills]:
+        """
+        Raises:
+            CacheError: the data directory or the database cannot be used.
+        """
+        settings = self._settings
+        ground = Ground(store, Space(store.free_bytes, settings.spare_bytes))
+        policy = Policy(settings.offline, Slots(settings.fills, settings.fills_per_host))
+        async with AsyncExitStack() as stack:
+            opening = open_http(stall_seconds=settings.stall_seconds, exempt=self._exempt())
+            http = await stack.enter_async_context(opening)
+            local = LocalFiles(settings.data_dir / LOCAL_FOLDER)
+            upstreams: dict[str, Upstream] = {"http": http, "https": http, local_files.SCHEME: local}
+            fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
+            yield await stack.enter_async_context(open_fills(fetcher, ground, index, database, policy))
+
+    def _limits(self) -> Limits:
+        settings = self._settings
+        return Limits(
+            Retries(tries=settings.tries, first_delay=settings.retry_seconds),
+            MinimumRate(settings.minimum_rate),
+            Bandwidth(settings.bandwidth),
+            settings.max_file_bytes,
+        )
+
+    def _exempt(self) -> Callable[[str, int], bool]:
+        """Whom the operator named: mirrors by host and port, and PRIVATE_HOSTS."""
+        own = self._mirrors.endpoints()
+        private = AllowedHosts(self._settings.private_hosts)
+
+        def exempt(host: str, port: int) -> bool:
+            bracketed = f"[{host}]" if ":" in host else host
+            return (host, port) in own or private.allows(f"//{bracketed}:{port}")
+
+        return exempt

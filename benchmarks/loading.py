@@ -1,0 +1,192 @@
+"""The client's figures: ``zooproxy.load`` against curl, ``curl | sha256sum``, torch.hub and local safetensors."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from benchmarks.components import Server, fetch, program, running_nginx, running_proxy
+from benchmarks.figures import Figure
+
+_HOST = "download.pytorch.org"
+
+# Each runs in a process of its own, after its imports: argv is what follows; the seconds are printed.
+_PROGRAM = """
+import os, resource, sys, time
+import torch, zooproxy
+from zooproxy.client import loader
+from zooproxy.client.settings import ClientSettings
+from pathlib import Path
+what, url, folder, *rest = sys.argv[1:]
+torch.empty(1 << 20).sum()
+settings = ClientSettings((url,), folder=Path(folder))
+start = time.perf_counter()
+if what in ('load', 'unverified', 'memory', 'again'):
+    folder = None if what == 'memory' else Path(folder)
+    settings = ClientSettings((url,), folder=folder)
+    loaded = zooproxy.load(rest[0], verify=what != 'unverified', settings=settings)
+elif what == 'prefix':
+    loaded = zooproxy.load(rest[0], prefix='backbone.', settings=settings)
+elif what == 'hub':
+    loaded = torch.hub.load_state_dict_from_url(rest[0], model_dir=folder, progress=False)
+else:
+    from safetensors.torch import load_file
+    loaded = load_file(rest[0])
+if what in ('again', 'safetensors'):
+    for tensor in loaded.values():
+        tensor.view(torch.uint8).flatten()[::4096].sum()
+print(time.perf_counter() - start)
+"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A checkpoint of ``size`` bytes, held by the proxy and served by nginx, and a folder for what clients keep."""
+
+    name: str
+    size: int
+    nginx: Server
+    proxy: Server
+    folder: Path
+
+    @property
+    def ref(self) -> str:
+        return f"https://{_HOST}/{self.name}"
+
+    @property
+    def static(self) -> str:
+        return f"{self.nginx.url}/{self.name}"
+
+    def child(self, what: str, *, keep: bool = False, target: str = "") -> float:
+        """Seconds; what the client kept is removed first, unless it is to be found there."""
+        kept = self.folder / "kept"
+        if not keep:
+            subprocess.run(["rm", "-rf", str(kept)], check=True)
+        target = target or (self.static if what == "hub" else self.ref)
+        command = [sys.executable, "-c", _PROGRAM, what, self.proxy.url, str(kept), target]
+        return float(
+            subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+            ).stdout.split()[-1]
+        )
+
+    def shell(self, command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    def curl(self) -> float:
+        return self.shell(f"{program('curl')} -s -o /dev/null {self.static}")
+
+    def curl_and_sum(self) -> float:
+        return self.shell(f"{program('curl')} -s {self.static} | sha256sum")
+
+
+def run(smoke: bool) -> list[Figure]:
+    rounds, scale = (0, 64) if smoke else (5, 1)
+    shapes = {"resnet50-shape.pth": (160, 102_000_000 // scale), "large.pth": (600, 1_000_000_000 // scale)}
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        (root / "www").mkdir()
+        for name, (count, size) in shapes.items():
+            _write_checkpoint(root / "www" / name, count, size)
+        _write_detector(root / "www" / "detector.pth", 200_000_000 // scale)
+        with running_nginx(root / "www", root) as nginx:
+            mirrors = json.dumps({_HOST: [nginx.url, "off"]})
+            with running_proxy(root / "data", mirrors=mirrors) as proxy:
+                benches = [Bench(name, size, nginx, proxy, root) for name, (_, size) in shapes.items()]
+                for bench in benches:
+                    fetch(f"{proxy.url}/v1/tensors?ref={quote(bench.ref)}")
+                figures = _small(benches[0], rounds) + _large(benches[1], rounds) + [_second(benches[1], rounds)]
+                figures.append(_backbone(Bench("detector.pth", 0, nginx, proxy, root)))
+    return figures
+
+
+def _write_checkpoint(path: Path, count: int, size: int) -> None:
+    import torch
+
+    each = size // count // 4
+    torch.save({f"layer{number}.weight": torch.rand(each) for number in range(count)}, path)
+
+
+def _write_detector(path: Path, size: int) -> None:
+    import torch
+
+    each = size // 200 // 4
+    names = [f"{part}.{number}" for number in range(50) for part in ("backbone", "neck", "head", "backbone.stem")]
+    torch.save({"state_dict": {name: torch.rand(each) for name in names}, "meta": {}}, path)
+
+
+def _alternate(rounds: int, *candidates: Callable[[], float]) -> list[float]:
+    """The median of each candidate; they take turns, and the first round, which warms caches, does not count."""
+    results = [[candidate() for candidate in candidates] for _ in range(rounds + 1)]
+    return [statistics.median(seconds) for seconds in zip(*results[min(rounds, 1) :], strict=True)]
+
+
+def _small(bench: Bench, rounds: int) -> list[Figure]:
+    unverified, curl, hub = _alternate(
+        rounds, lambda: bench.child("unverified"), bench.curl, lambda: bench.child("hub")
+    )
+    what = f"load {bench.size / 1e6:.0f} MB, unverified,"
+    return [
+        Figure(f"{what} against curl into /dev/null", unverified, curl, "s", "<= 1.3"),
+        Figure(f"{what} against torch.hub", unverified, hub, "s", "<= 0.625"),
+    ]
+
+
+def _large(bench: Bench, rounds: int) -> list[Figure]:
+    unverified, checked, memory, curl, summed, hub = _alternate(
+        rounds,
+        lambda: bench.child("unverified"),
+        lambda: bench.child("load"),
+        lambda: bench.child("memory"),
+        bench.curl,
+        bench.curl_and_sum,
+        lambda: bench.child("hub"),
+    )
+    what = f"load {bench.size / 1e6:,.0f} MB"
+    return [
+        Figure(f"{what}, unverified, against curl into /dev/null", unverified, curl, "s", "<= 1.15"),
+        Figure(f"{what}, unverified, against torch.hub", unverified, hub, "s", "<= 0.4"),
+        Figure(f"{what}, checked, against curl | sha256sum", checked, summed, "s", "<= 1.0"),
+        Figure(f"{what}, checked, against torch.hub", checked, hub, "s", "<= 0.625"),
+        Figure(f"{what}, checked, into memory only, against the store", memory, checked, "s", "told"),
+    ]
+
+
+def _second(bench: Bench, rounds: int) -> Figure:
+    from safetensors.torch import save_file
+
+    import zooproxy
+    from zooproxy.client.settings import ClientSettings
+
+    local = bench.folder / "local.safetensors"
+    save_file(zooproxy.load(bench.ref, settings=ClientSettings((bench.proxy.url,))), local)
+    bench.child("load")
+    again, theirs = _alternate(
+        rounds,
+        lambda: bench.child("again", keep=True),
+        lambda: bench.child("safetensors", keep=True, target=str(local)),
+    )
+    name = f"second load of {bench.size / 1e6:,.0f} MB on the node, touched, against safetensors"
+    return Figure(name, again, theirs, "s", "<= 1.2")
+
+
+def _backbone(bench: Bench) -> Figure:
+    """Bytes that the server sent, by its own account of the socket, against those of the tensors."""
+    from zooproxy.client.plan import plan_of
+    from zooproxy.wire.tensors import tensor_index_from_json
+
+    answer = json.loads(fetch(f"{bench.proxy.url}/v1/tensors?ref={quote(bench.ref)}&prefix=backbone."))
+    index = tensor_index_from_json(answer)
+    moved = plan_of(index).bytes_to_receive
+    needed = sum(index.storages[number].size for number in {tensor.storage for tensor in index.tensors})
+    return Figure("backbone of a detector, bytes of ranges asked for", moved / 1e6, needed / 1e6, "MB", "<= 1.01")

@@ -1,0 +1,33 @@
+"""Derived blobs through the service: made once, served like any other."""
+
+from __future__ import annotations
+
+import io
+
+import safetensors.torch
+import torch
+
+from end_to_end.conftest import StartProxy
+from fakes.upstream import Upstream
+
+REF = "https://download.pytorch.org/strided.pth"
+
+
+def test_a_derived_blob_is_made_once_and_survives_a_restart(start_proxy: StartProxy, upstream: Upstream) -> None:
+    value = {"w": torch.randn(4, 3).t(), "bn.running_mean": torch.randn(3)}
+    file = io.BytesIO()
+    torch.save(value, file)
+    upstream.put("/download.pytorch.org/strided.pth", file.getvalue())
+    proxy = start_proxy()
+    first = proxy.get("/v1/checkpoint", REF, dtype="bf16")
+    ours = safetensors.torch.load(first.content)
+    assert torch.equal(ours["w"], value["w"].bfloat16())
+    assert torch.equal(ours["bn.running_mean"], value["bn.running_mean"])
+    index = proxy.get("/v1/tensors", REF, dtype="fp16").json()
+    assert index["tensors"][0]["dtype"] == "float16"
+    assert index["blob"] != proxy.get("/v1/resolve", REF).json()["sha256"]
+    assert proxy.get(f"/v1/blobs/{index['blob']}").status_code == 200
+    proxy.stop()
+    again = start_proxy().get("/v1/checkpoint", REF, dtype="bf16")
+    assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+    assert upstream.seen == ["/download.pytorch.org/strided.pth"]
