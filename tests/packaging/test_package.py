@@ -26,7 +26,7 @@ def python(script: str) -> str:
 
 
 def test_the_exported_names_are_these() -> None:
-    assert zooproxy.__all__ == ["__version__", "install", "load", "load_checkpoint"]
+    assert zooproxy.__all__ == ["__version__", "compare", "install", "load", "load_checkpoint", "uninstall"]
     assert all(getattr(zooproxy, name) for name in zooproxy.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):
         zooproxy.lod  # noqa: B018  # looked up, that is the test
@@ -60,4 +60,11 @@ def test_readme_tells_what_settings_default_to() -> None:
     defaults = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     for name, told in defaults.items():
         default = Settings.model_fields[name.lower()].default
-        assert told == (str(default).lower() if isinstance(default, bool) else str(default)), name
+        assert told == written(default), name
+
+
+def written(default: object) -> str:
+    """As an operator would write it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
