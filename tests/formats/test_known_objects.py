@@ -159,6 +159,18 @@ def test_a_history_buffer_keeps_its_numbers_and_loses_its_functions():
     assert there["state"]["_log_history"].tolist() == [1.0, 2.0]
 
 
+def test_many_known_objects_keep_each_its_own_values():
+    value = {
+        f"x{number}": [HistoryBuffer([float(number)], [1]), datetime.timedelta(number), ConfigDict(n=number)]
+        for number in range(50)
+    }
+    (given, _) = client_s(saved(value))
+    for number in range(50):
+        history, delta, config = given[f"x{number}"]
+        assert history.state["_log_history"].tolist() == [float(number)]
+        assert (delta, config) == (datetime.timedelta(number), {"n": number})
+
+
 class Colour(enum.Enum):
     RED = 3
 
@@ -222,6 +234,7 @@ MISMADE = {
         "numpy.core.multiarray._reconstruct",
         state=tuple_of(b"K\x01", tuple_of(b"J\xff\xff\xff\xff"), DTYPE, b"\x89", b"C\x04abcd"),
     ),
+    "array of its own name": name("numpy.ndarray") + tuple_of(text("float32"), tuple_of(b"K\x01"), b"N") + b"R",
     "array of nothing": call("numpy._core.numeric._frombuffer", b"N", b"N", b"N", b"N"),
 }
 
@@ -244,6 +257,9 @@ def test_an_object_that_its_type_would_not_build_stays_inert(case):
         Inert("datetime.timedelta", None),
         Inert("numpy.ndarray", ("float32", (3,), b"abcd")),
         Inert("numpy.ndarray", (1,)),
+        Inert("numpy.ndarray", ("float32", ("a",), b"abcd")),
+        Inert("numpy.ndarray", ("text", (1,), b"abcd")),
+        Inert("numpy.ndarray", ("float32", (1,), Inert("a.B"))),
         Inert("some.Other", ("2020-01-02",)),
     ],
 )

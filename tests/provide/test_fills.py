@@ -16,7 +16,7 @@ from zooproxy.cache.index import Index
 from zooproxy.cache.leases import Leases
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.space import Space
-from zooproxy.errors import FillCancelled, Offline, OutOfSpace, UpstreamStatus
+from zooproxy.errors import FillCancelled, Offline, OutOfSpace, SourceChanged, UpstreamStatus
 from zooproxy.fetch.fetcher import Fetcher, Limits
 from zooproxy.fetch.http import open_http
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
@@ -236,3 +236,50 @@ async def test_what_may_be_shown_stops_short_of_the_end(
     gate.open()
     await growing.done()
     assert growing.shown(growing.generation) == len(large_checkpoint)
+
+
+async def test_a_source_that_changed_is_refused_remembered_and_told(
+    start: Open, upstream: Upstream, small_checkpoint: bytes, large_checkpoint: bytes, database: Database
+) -> None:
+    fills = await start()
+    index = Index(database)
+    url = upstream.put("/x.pth", small_checkpoint)
+    held = await fills.fill(Wanted(url))
+    await index.forget(held.sha256)
+    upstream.put("/x.pth", large_checkpoint)
+    heard = fills.events.listen(10)
+    listening = asyncio.create_task(anext(heard))
+    await asyncio.sleep(0)
+    with pytest.raises(SourceChanged) as changed:
+        await fills.fill(Wanted(url))
+    event = await listening
+    assert event is not None
+    assert (event.kind, event.data["actual_sha256"]) == ("quarantined", changed.value.actual)
+    trusted = await index.trust.of(url)
+    assert trusted is not None
+    assert (trusted.sha256, trusted.refused) == (held.sha256, changed.value.actual)
+    await heard.aclose()
+
+
+async def test_reports_tell_of_running_ended_and_other_processes_fills(
+    start: Open, upstream: Upstream, large_checkpoint: bytes
+) -> None:
+    first, second = await start(), await start()
+    held = Ranged(large_checkpoint, hold=1_000_000)
+    url = upstream.put("/x.pth", held)
+    running = first.start(Wanted(url), urgent=False, ref="x://x")
+    await reached(held)
+    (here,), (there,) = await first.reports(), await second.reports()
+    assert (here.state, here.here, here.refs) == ("running", True, ["x://x"])
+    assert (there.state, there.here, there.id) == ("running", False, here.id)
+    held.open()
+    await running.task
+    (ended,) = await first.reports()
+    assert (ended.state, ended.bytes_done) == ("done", len(large_checkpoint))
+    assert await second.reports() == []
+    with pytest.raises(UpstreamStatus):
+        await first.fill(Wanted(upstream.put("/gone.pth", status(404))))
+    assert [report.error["type"] for report in await first.reports() if report.error] == [
+        "urn:zooproxy:problem:upstream-status"
+    ]
+    assert first.hosts() == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from zooproxy.wire.answers import ResolveAnswer, ZooAnswer
+from zooproxy.wire.answers import ModelAnswer, ModelsAnswer, ResolveAnswer, ZooAnswer, members_of
 
 
 def test_resolve_answers_with_the_documented_members():
@@ -23,3 +23,10 @@ def test_a_zoo_answers_with_its_name_schemes_count_and_origin():
         "layers": ["shipped"],
         "origin": {"package": "mmengine"},
     }
+
+
+def test_members_of_an_answer_are_json_in_the_order_of_its_fields():
+    model = ModelAnswer("mmdet://a", "mmdet", "a", None, "shipped", "held", [], ["t"], [], {"params": 1})
+    page = ModelsAnswer([model], 1, None)
+    assert members_of(page) == dataclasses.asdict(page)
+    assert list(members_of(page)["models"][0]) == [field.name for field in dataclasses.fields(ModelAnswer)]

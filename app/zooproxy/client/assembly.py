@@ -9,7 +9,7 @@ from zooproxy.client.storages import Buffer, MapLocation, placed, storage_of, vi
 from zooproxy.errors import MalformedCheckpoint
 from zooproxy.wire import plain
 from zooproxy.wire.plain import Inert, TensorRef
-from zooproxy.wire.standard_types import NDARRAY, revived
+from zooproxy.wire.standard_types import array_parts, revived
 from zooproxy.wire.tensors import DTYPE_SIZES, Tensor, TensorIndex, row_major
 
 if TYPE_CHECKING:
@@ -50,19 +50,14 @@ def tree_with_tensors(tree: Any, tensors: list[torch.Tensor]) -> Any:
 
 def _object(value: Inert) -> Any:
     """What ``zooproxy.wire.standard_types`` says of an object: arrays become tensors."""
-    if value.type_name != NDARRAY:
+    parts = array_parts(value)
+    if parts is None:
         return revived(value)
     import torch
 
-    try:
-        dtype, shape, data = value.args
-        tensor = Tensor("", dtype, 0, 0, shape, row_major(shape))
-        if tensor.nbytes != len(data):
-            return value
-        octets = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
-        return view_of(storage_of(octets), tensor)
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        return value
+    dtype, shape, data = parts
+    octets = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+    return view_of(storage_of(octets), Tensor("", dtype, 0, 0, shape, row_major(shape)))
 
 
 class _Filling:

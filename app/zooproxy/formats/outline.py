@@ -223,8 +223,8 @@ class Outline:
         stands_for = known_object(value) if stands_for is value else stands_for
         if isinstance(stands_for, NumpyArray):
             return self._array(stands_for, path)
+        self._made.append(stands_for)
         if type(stands_for) is not Placeholder:
-            self._made.append(stands_for)
             return self._draw(stands_for, path, depth)
         # args in a tuple of their own, so that an argument's place shows in its name and nothing else does
         args = self._draw(stands_for.args, ("args", path), depth)

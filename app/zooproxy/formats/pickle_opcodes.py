@@ -18,6 +18,7 @@ from zooproxy.formats.pickle_machine import PickleMachine
 from zooproxy.formats.pickle_values import Global, Placeholder, SetNode
 
 _STOP = ord(".")
+_UINT4 = struct.Struct("<I").unpack_from
 
 
 def run_pickle(machine: PickleMachine, start: int = 0) -> tuple[Any, int]:
@@ -96,7 +97,7 @@ def _binput(machine: PickleMachine, at: int) -> int:
 
 
 def _long_binput(machine: PickleMachine, at: int) -> int:
-    machine.memo[atoms.uint4(machine.data, at)] = machine.stack[-1]
+    machine.memo[_UINT4(machine.data, at)[0]] = machine.stack[-1]  # a quarter of all opcodes: no call to spare
     return at + 4
 
 

@@ -20,7 +20,7 @@ from zooproxy.formats.zip_directory import ZipDirectory, read_exactly
 from zooproxy.wire.tensors import Storage, TensorIndex
 
 #: Changes whenever the index of the same bytes may change.
-READER_VERSION: Final = 2
+READER_VERSION: Final = 3
 
 _BLOCK = 2**20
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Union
+
+from zooproxy.digest import Hasher, Sha256
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class Rendition:
     length: int
     media_type: str
     suffix: str
+
+    @cached_property
+    def fingerprint(self) -> Sha256:
+        """With the blob's digest it determines every byte."""
+        hasher = Hasher()
+        for segment in self.segments:
+            hasher.update(segment.data if isinstance(segment, Literal) else b"%d+%d" % (segment.offset, segment.length))
+        return hasher.digest()
 
 
 def cut(segments: Sequence[Segment], start: int, length: int) -> tuple[Segment, ...]:

@@ -31,7 +31,7 @@ from zooproxy.formats.quoting import quoted
 from zooproxy.formats.tensor_names import Path, dotted
 from zooproxy.formats.torch_rebuilds import QUANTISED, REBUILD_QUANTISED, REBUILD_VIEW, is_odd_tensor
 from zooproxy.wire.plain import Inert, TensorRef
-from zooproxy.wire.standard_types import NAMESPACE, NDARRAY, TEXTS, TIMEDELTA, revived
+from zooproxy.wire.standard_types import NAMESPACE, TEXTS, TIMEDELTA, array_parts, revived
 from zooproxy.wire.tensors import DTYPE_SIZES, Tensor, TensorIndex, row_major
 
 _STORAGES: Final[Mapping[str, str]] = {
@@ -244,8 +244,8 @@ class _Writer:
     def write_inert(self, value: Inert, path: Path) -> None:
         if value.args is None and value.type_name in _NAMES:
             self._name(value.type_name)
-        elif value.type_name == NDARRAY and type(value.args) is tuple and len(value.args) == 3:
-            self._array(*value.args, path)
+        elif (array := array_parts(value)) is not None:
+            self._array(*array, path)
         elif (value.type_name in TEXTS or value.type_name in (TIMEDELTA, NAMESPACE)) and revived(value) is not value:
             self.write(_plain(value), path)
         elif value.type_name in _CALLS:

@@ -106,7 +106,10 @@ def _naturals(values: Any) -> tuple[int, ...]:
         raise MalformedCheckpoint("the pickle has a tensor whose shape is no tuple")
     if len(values) > limits.DIMENSIONS:
         raise LimitExceeded(f"the pickle has a tensor of more than {limits.DIMENSIONS} dimensions")
-    return tuple(map(_natural, values))
+    for value in values:
+        if type(value) is not int or not 0 <= value <= limits.INTEGER:
+            _natural(value)  # says what is wrong with it
+    return tuple(values)
 
 
 def _make_tensor(storage: StorageNode, dtype: str, args: tuple[Any, ...]) -> TensorNode:

@@ -22,9 +22,10 @@ from zooproxy.provide.fills import Fills
 from zooproxy.provide.growing import Growing
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
+from zooproxy.provide.renditions import Renditions
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.wire import fills as fills_wire
-from zooproxy.wire.answers import ABSENT, FILLING, HELD, ResolveAnswer
+from zooproxy.wire.answers import ABSENT, FILLING, HELD, QUARANTINED, ResolveAnswer
 from zooproxy.wire.fills import StartedAnswer
 from zooproxy.wire.tensors import TensorIndex
 
@@ -49,6 +50,7 @@ class Provider:
         self._pins = pins
         self._held = held
         self.fills = fills
+        self._renditions = Renditions()
 
     @property
     def catalog(self) -> Catalog:
@@ -66,8 +68,11 @@ class Provider:
         """What a reference means and what is held of it; fetches nothing."""
         url = resolution.source.url
         wanted = self._wanted(resolution)
+        filling = self.fills.is_running(url)  # asked first: a fill that ends meanwhile has left a row
         held = await self._row(wanted)
-        state = HELD if held else FILLING if self.fills.is_running(url) else ABSENT
+        trusted = await self._held.index.trust.of(url)
+        refused = trusted.refused if trusted and not wanted.pin else None
+        state = HELD if held else FILLING if filling else ABSENT
         return ResolveAnswer(
             ref=resolution.reference,
             canonical=resolution.canonical,
@@ -76,15 +81,20 @@ class Provider:
             url=url,
             candidates=list(self.fills.candidates(url)),
             sha256_hint=resolution.source.sha256_hint,
-            sha256=held.sha256 if held else wanted.pin,
+            sha256=held.sha256 if held else wanted.pin or (trusted.sha256 if trusted else None),
             size=held.size if held else None,
-            state=state,
+            state=QUARANTINED if refused else state,
             recipe=resolution.recipe,
             alias_of=resolution.alias_of,
             layer=resolution.layer,
             warnings=list(resolution.warnings),
             metadata=resolution.metadata,
         )
+
+    async def accept(self, resolution: Resolution, digest: Sha256) -> None:
+        """An operator's word: the source's bytes are those with ``digest``. A pin of the settings still outranks it."""
+        await self._held.index.trust.accept(resolution.source.url, digest)
+        _log.warning("accepted by an operator: %s is %s", resolution.source.url, digest)
 
     async def peek(self, resolution: Resolution) -> HeldBlob | None:
         """The source's blob if it is held; fetches nothing."""
@@ -151,11 +161,18 @@ class Provider:
             FormatError: as ``tensors``; or a tensor that the format cannot express.
         """
         blob = await self.raw(resolution)
+        key = (blob.digest, form, resolution.recipe)
+        composed = self._renditions.get(key)
+        if composed is not None:
+            return blob, composed
         part = await self._selected(blob, resolution, form)
         recast = recast_of(part, form)
         if recast is not None:
             blob, part = await self._held.derived.of(blob, part, recast)
-        return blob, await asyncio.to_thread(rendition, part, form)
+            return blob, await asyncio.to_thread(rendition, part, form)
+        composed = await asyncio.to_thread(rendition, part, form)
+        self._renditions.put(key, composed)
+        return blob, composed
 
     async def ready(self) -> None:
         """Reads from the database and writes to the store: what every request and every fill will need.

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from zooproxy.cache.blobs import HeldBlob
-from zooproxy.digest import Hasher, Sha256
+from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
 from zooproxy.formats.segments import BlobRange, Literal, Rendition, Segment, cut
 from zooproxy.serving.ranges import NotModified, Part, Unsatisfiable, answer
@@ -48,11 +48,7 @@ def raw_representation(blob: HeldBlob, file_name: str) -> Representation:
 
 def rendered_representation(blob: HeldBlob, rendition: Rendition, file_name: str) -> Representation:
     """A rendition of the blob: its segments and the blob's digest determine every byte, so their hash tags it."""
-    hasher = Hasher()
-    hasher.update(blob.digest.encode())
-    for segment in rendition.segments:
-        hasher.update(segment.data if isinstance(segment, Literal) else b"%d+%d" % (segment.offset, segment.length))
-    etag = f'"{hasher.digest()}"'
+    etag = f'"{Sha256.of((blob.digest + rendition.fingerprint).encode())}"'
     stem = file_name.rpartition(".")[0] or file_name
     return Representation(
         blob, rendition.segments, rendition.length, etag, stem + rendition.suffix, media_type=rendition.media_type

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Optional
 
 ABSENT = "absent"
@@ -17,14 +17,22 @@ BY_HELD = "held"
 BY_HINT = "hint"
 
 
+def members_of(answer: Any) -> dict[str, Any]:
+    """The JSON members of an answer and of the answers in its lists; nothing is copied, so nothing may be changed."""
+    return {
+        name: [members_of(one) if is_dataclass(one) else one for one in value] if isinstance(value, list) else value
+        for name, value in vars(answer).items()
+    }
+
+
 @dataclass(frozen=True)
 class ResolveAnswer:
     """``GET /v1/resolve``: what a reference means.
 
     ``candidates`` are URLs in the order they would be asked; ``sha256_hint`` the digest's first digits as published
     in the file name; ``sha256`` the full digest once pinned or held; ``size`` in bytes once held; ``state`` one of
-    ``absent``, ``filling``, ``held``, ``quarantined``, ``unknown`` where no proxy was asked; ``recipe`` what the ``model`` variant does
-    to the state dict; ``layer`` which layer of the catalog answered, None for what needs no zoo.
+    ``absent``, ``filling``, ``held``, ``quarantined``, ``unknown`` where no proxy was asked; ``recipe`` what the
+    ``model`` variant does to the state dict; ``layer`` which layer of the catalog answered, None for what needs no zoo.
     """
 
     ref: str

@@ -32,11 +32,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Callable, Final
+from typing import Any, Callable, Final, Optional
 
 from zooproxy.wire.plain import Inert
+from zooproxy.wire.tensors import DTYPE_SIZES
 
 NDARRAY: Final = "numpy.ndarray"
 NAMESPACE: Final = "argparse.Namespace"
@@ -48,6 +50,18 @@ WINDOWS_PATH: Final = "pathlib.PureWindowsPath"
 TEXTS: Final = frozenset(
     {"datetime.datetime", "datetime.date", "datetime.time", "pathlib.PurePosixPath", "pathlib.PureWindowsPath"}
 )
+
+
+def array_parts(value: Inert) -> Optional[tuple[str, tuple[int, ...], bytes]]:
+    """The dtype, shape and bytes of an array by the table above; None where ``value`` is none, whatever its name is."""
+    if value.type_name != NDARRAY or type(value.args) is not tuple or len(value.args) != 3:
+        return None
+    dtype, shape, data = value.args
+    if type(dtype) is not str or dtype not in DTYPE_SIZES or type(shape) is not tuple or type(data) is not bytes:
+        return None
+    if not all(type(length) is int and length >= 0 for length in shape):
+        return None
+    return (dtype, shape, data) if math.prod(shape) * DTYPE_SIZES[dtype] == len(data) else None
 
 
 def revived(value: Inert) -> Any:

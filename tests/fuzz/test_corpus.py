@@ -1,0 +1,28 @@
+"""The saved corpus of the fuzzers, replayed: every way that an input was once seen to end, and none a fault."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from fuzz.targets import TARGETS
+
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_saved_corpus_ends_in_the_project_s_own_errors_or_is_read(target):
+    files = sorted((CORPUS / target).iterdir())
+    outcomes = {path.name: TARGETS[target](path.read_bytes()) for path in files}
+    assert any(outcome.startswith("read") for outcome in outcomes.values())
+    assert len(set(outcomes.values())) > 1 or target == "json"
+
+
+def test_a_fault_of_a_target_is_not_swallowed(monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("a fault")
+
+    monkeypatch.setattr("fuzz.targets.read_tensor_index", fail)
+    with pytest.raises(KeyError):
+        TARGETS["file"](b"")
