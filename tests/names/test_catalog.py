@@ -221,6 +221,7 @@ def test_resolve_efficientnet_with_a_stale_name_has_its_files_hint(shipped: Cata
     assert legacy.source.url != modern.source.url
     assert legacy.source.sha256_hint == modern.source.sha256_hint
     assert legacy.metadata["corrections"]
+    assert {**legacy.metadata, "corrections": None} == {**modern.metadata, "corrections": None}
     assert "corrections" not in modern.metadata
 
 
@@ -303,6 +304,8 @@ def test_resolve_url_that_is_none_is_a_name_without_weights(url: str) -> None:
 
     with pytest.raises(NameWithoutWeights, match="a URL was published that is none"):
         catalog.resolve(parse("mmcls://x"))
+    assert catalog.hosts() <= {"host"}
+    assert catalog.naming_digits("0badcafe") == ()
 
 
 @pytest.mark.parametrize(
@@ -382,3 +385,21 @@ def test_resolve_name_of_a_sites_own_file_is_that_file() -> None:
     assert found.source == Source("local://-/models/r%20n-0badcafe.pth", "0badcafe", "r n-0badcafe.pth")
     assert catalog.hosts() == {"-"}
     assert catalog.naming_digits("0badcafe") == (("openmmlab://mine", models["mine"]),)
+
+
+def test_resolve_remembers_but_never_more_than_so_many() -> None:
+    catalog = a_catalog()
+    first = catalog.resolve(parse("openmmlab://new"))
+
+    for number in range(4200):
+        assert catalog.resolve(parse(f"https://h/{number}.pth")).source.file_name == f"{number}.pth"
+    assert catalog.resolve(parse("openmmlab://new")) is first
+    assert len(catalog._resolved) < 4200
+
+
+def test_resolve_unknown_name_suggests_names_that_hold_all_of_its_words(shipped: Catalog) -> None:
+    with pytest.raises(UnknownName) as caught:
+        shipped.resolve(parse("mmpose://hrnet-w32"))
+
+    assert len(caught.value.suggestions) == 5
+    assert all("hrnet-w32" in name for name in caught.value.suggestions)

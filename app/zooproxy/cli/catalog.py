@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from zooproxy.cli import catalog_sync
+from zooproxy.cli import catalog_scan, catalog_sync
 from zooproxy.cli.look_ups import every_model, look_ups
 from zooproxy.names.listing import Query
 from zooproxy.wire.answers import ModelAnswer, ResolveAnswer, ZooAnswer
@@ -37,6 +37,7 @@ def add_to(commands: Any) -> None:
     show.add_argument("ref", metavar="REF")
     _with_json(show, _resolve)
     catalog_sync.add_to(verbs)
+    catalog_scan.add_to(verbs)
 
 
 def _with_json(parser: argparse.ArgumentParser, run: Any) -> None:

@@ -18,15 +18,17 @@ from zooproxy.names.layered import ZooNames
 from zooproxy.names.listing import Keep, Listed, Page, Query, ZooListing, page_of
 from zooproxy.names.local_files import LocalFile, local_file
 from zooproxy.names.records import Record
-from zooproxy.names.reference import Reference, UrlReference, ZooReference, parse
+from zooproxy.names.reference import ObjectReference, PaviReference, Reference, UrlReference, ZooReference, parse
+from zooproxy.names.search import words_of
 from zooproxy.names.sections import Section, shipped_corrections, shipped_sections
 from zooproxy.names.spellings import spell
-from zooproxy.names.suggestions import Suggester
+from zooproxy.names.suggestions import LIMIT, Suggester
 from zooproxy.names.zoos import NOT_SHIPPED, RECIPE_OF_ZOO, ZOO_OF_SCHEME, Zoo, schemes_of
 
 Located = Union[Reference, LocalFile]
 
 MIN_DIGITS: Final = 8  # of a digest that is looked up
+_MAX_RESOLVED = 4096  # resolutions kept: more than a cluster asks for, less than a stranger could fill memory with
 _MAX_SHOWN = 80  # characters of an unknown name in a message
 
 
@@ -83,6 +85,7 @@ class Catalog:
         self._corrections = corrections = corrections or Corrections()
         self._repairs = {(repair.zoo, repair.alias, repair.published): repair for repair in corrections.aliases}
         self._overrides = {override.url: override for override in corrections.hints}
+        self._resolved: dict[str, Resolution] = {}
         by_zoo: dict[str, list[Section]] = {}
         for section in sections:
             by_zoo.setdefault(section.zoo, []).append(section)
@@ -145,8 +148,15 @@ class Catalog:
             UnknownName: up to five suggestions, whole references, nearest first.
             NameWithoutWeights: the name leads to no file; suggestions are names of the same model that do.
         """
-        if isinstance(reference, ZooReference):
-            return self._resolve_name(reference)
+        known = self._resolved.get(reference.text)
+        if known is not None:
+            return known
+        resolution = self._resolve_name(reference) if isinstance(reference, ZooReference) else self._as_it_is(reference)
+        if len(self._resolved) < _MAX_RESOLVED:
+            self._resolved[reference.text] = resolution
+        return resolution
+
+    def _as_it_is(self, reference: Union[UrlReference, ObjectReference, PaviReference]) -> Resolution:
         override = self._overrides.get(reference.canonical)
         record = self._record_of(reference.canonical)
         return Resolution(
@@ -195,6 +205,14 @@ class Catalog:
             raise self._unknown(reference, name)
         return self._listings[reference.zoo].listed(name)
 
+    def _with_its_words(self, reference: ZooReference) -> Iterator[str]:
+        """Names of the zoo that hold every word of an unknown one, however far away they are letter by letter."""
+        words = " ".join(words_of(reference.name[:_MAX_SHOWN]))
+        if words:
+            found = self._listings[reference.zoo].find(Query(words), 0)
+            page = page_of(found, Query(words), LIMIT, None, lambda url: url is not None)
+            yield from (listed.ref for listed in page.models)
+
     def unknown_zoo(self, zoo: str) -> UnknownZoo:
         """What to say of a zoo that is not there: the nearest ones, or how to get it."""
         if zoo in NOT_SHIPPED:
@@ -240,7 +258,8 @@ class Catalog:
         raise NameWithoutWeights(message, suggestions=self._suggester.continuing(reference.zoo, name))
 
     def _unknown(self, reference: ZooReference, name: str) -> UnknownName:
-        suggestions = self._suggester.nearest(reference.zoo, reference.name)
+        nearest = self._suggester.nearest(reference.zoo, reference.name)
+        suggestions = tuple(dict.fromkeys([*nearest, *self._with_its_words(reference)]))[:LIMIT]
         guess = f"; did you mean {suggestions[0]}?" if suggestions else ""
         return UnknownName(f"{reference.zoo} has no model '{_shown(name)}'{guess}", suggestions=suggestions)
 
@@ -252,6 +271,8 @@ class Catalog:
 
     def _record_of(self, url: str) -> Optional[Record]:
         """What any zoo knows about the file: mmcls has no records, and mmpretrain describes the same files."""
+        override = self._overrides.get(url)
+        url = override.same_as if override is not None and override.same_as else url
         for zoo, name in self._by_url.get(url, ()):
             record = self._zoos[zoo].records.get(name)
             if record is not None:

@@ -20,11 +20,15 @@ class AliasRepair:
 
 @dataclass(frozen=True)
 class HintOverride:
-    """A URL whose file name carries a hash that is not its content's; ``hint`` is, None where nobody knows it."""
+    """A URL whose file name carries a hash that is not its content's; ``hint`` is, None where nobody knows it.
+
+    ``same_as`` is a URL at which the same file is published, None if there is none.
+    """
 
     url: str
     hint: Optional[str]
     reason: str
+    same_as: Optional[str] = None
 
 
 @dataclass(frozen=True)
