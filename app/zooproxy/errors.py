@@ -19,6 +19,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── UnknownName
     │   └── NameWithoutWeights
     ├── UnreadablePackage             a published package that names cannot be read from
+    ├── UnreadableConfig              a config that references cannot be read from
     ├── SourceError                   a source that will not be asked
     │   ├── UnsupportedSource
     │   ├── HostNotAllowed
@@ -38,6 +39,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     ├── UnknownFill                   a fill that is not running and has not ended lately
     ├── ProofError                    bytes that arrived and were not believed
     │   ├── DigestMismatch
+    │   │   └── SourceChanged
     │   └── NotACheckpoint
     ├── FormatError                   bytes that are held and cannot be served in this form
     │   ├── MalformedCheckpoint
@@ -51,6 +53,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── LeaseLost
     │   └── OutOfSpace
     ├── SettingsError                 how the service or the client was set up
+    ├── TooBusy                       a service that has more to do than it takes on
     ├── NotReady                      a service that does not answer, or says that it cannot serve
     └── ClientError                   what only a client can meet
         ├── ProxyNotConfigured
@@ -159,6 +162,11 @@ class UnreadablePackage(ZooproxyError):
     title = "Package cannot be read"
 
 
+class UnreadableConfig(ZooproxyError):
+    slug = "unreadable-config"
+    title = "Config cannot be read"
+
+
 # -- sources ----------------------------------------------------------------------------------------------
 
 
@@ -213,13 +221,18 @@ class UpstreamUnreachable(FetchError):
 
 
 class UpstreamStatus(FetchError):
+    """``retry_after`` in seconds; ``verdict``: it is another zooproxy's, which has tried as hard as we would."""
+
     slug = "upstream-status"
     title = "Upstream answered with an error"
 
-    def __init__(self, message: str, *, url: str, status: int, retry_after: Optional[float] = None) -> None:
+    def __init__(
+        self, message: str, *, url: str, status: int, retry_after: Optional[float] = None, verdict: bool = False
+    ) -> None:
         super().__init__(message, url=url)
         self.status = status
         self.retry_after = retry_after
+        self.verdict = verdict
 
     @property
     def extras(self) -> Mapping[str, object]:
@@ -327,6 +340,13 @@ class DigestMismatch(ProofError):
         return {"expected_sha256": self.expected, "actual_sha256": self.actual}
 
 
+class SourceChanged(DigestMismatch):
+    """The source delivers other bytes than it did when it was first seen, and nothing says which ones are right."""
+
+    slug = "source-changed"
+    title = "Source changed"
+
+
 class NotACheckpoint(ProofError):
     slug = "not-a-checkpoint"
     title = "Not a checkpoint"
@@ -426,6 +446,17 @@ class OutOfSpace(CacheError):
 class SettingsError(ZooproxyError):
     slug = "settings"
     title = "Settings refused"
+
+
+class TooBusy(ZooproxyError):
+    """``retry_after`` in seconds."""
+
+    slug = "too-busy"
+    title = "Too busy"
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotReady(ZooproxyError):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zooproxy.errors import HostNotAllowed, SettingsError
-from zooproxy.fetch.policy import AllowedHosts, Candidate, Mirrors
+from zooproxy.fetch.policy import AllowedHosts, Candidate, Mirrors, host_of, scheme_of
 
 URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 
@@ -68,3 +68,20 @@ def test_a_mirror_that_is_no_base_url_is_refused_by_its_hosts_name(base: str) ->
 def test_off_before_the_end_is_refused() -> None:
     with pytest.raises(SettingsError, match="'off' as the last one"):
         Mirrors({"zoo.example": ["off", "http://a"]})
+
+
+def test_a_parent_is_asked_first_for_everything_but_the_sites_own_files() -> None:
+    mirrors = Mirrors({"download.pytorch.org": ["http://a", "off"]}, "http://parent:8765/")
+    asked, mirror = mirrors.candidates(URL)
+    assert asked.url == (
+        "http://parent:8765/v1/checkpoint?ref=https%3A%2F%2Fdownload.pytorch.org%2Fmodels%2Fresnet50-0676ba61.pth&variant=raw"
+    )
+    assert (asked.mirror_host, mirror.mirror_host) == ("parent:8765", "a")
+    assert len(mirrors.candidates("lab:s3://bucket/x.pth")) == 2
+    assert mirrors.candidates("local:///x.pth") == (Candidate("local:///x.pth"),)
+    assert mirrors.endpoints() == {("a", 80), ("parent", 8765)}
+
+
+def test_objects_have_a_scheme_and_a_host_of_their_own() -> None:
+    assert (scheme_of("lab:s3://bucket/x.pth"), host_of("lab:s3://Bucket/x.pth")) == ("s3", "lab:s3")
+    assert (scheme_of(URL), host_of("https://Zoo.example:81/x")) == ("https", "zoo.example:81")

@@ -13,6 +13,7 @@ from zooproxy.cache.database import Database
 from zooproxy.cache.leases import Lease
 from zooproxy.cache.recent import Recent
 from zooproxy.cache.tables import blobs, sources, tensor_indexes
+from zooproxy.cache.trust import Trust, see
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
 
@@ -35,6 +36,7 @@ class Index:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.trust = Trust(database)
         self._held: Recent[str, HeldSource | None] = Recent(database.stamp)
         self._sizes: Recent[Sha256, int | None] = Recent(database.stamp)
 
@@ -78,6 +80,7 @@ class Index:
             if known != size:
                 raise BlobCorrupt(f"the blob {sha256} is held with {known} bytes and was now found to have {size}")
             await connection.execute(source)
+            await see(connection, url, sha256)
         return HeldSource(url, sha256, size, now)
 
     async def blob(self, sha256: Sha256) -> int | None:

@@ -84,3 +84,17 @@ fills = Table(
     Column("cancelled", Boolean, nullable=False),
     Column("touched_at", BigInteger, nullable=False),
 )
+
+#: The digest that a source was first seen with, or that an operator accepted (``accepted_at``); ``refused_sha256`` is
+#: what it delivered against that, until it delivers what is trusted.
+trust = Table(
+    "trust",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("accepted_at", BigInteger),
+    Column("refused_sha256", String(64)),
+    Column("refused_at", BigInteger),
+    CheckConstraint("length(sha256) = 64", name="trust_sha256_is_whole"),
+)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
-from urllib.parse import urlsplit
 
 from zooproxy.digest import Sha256
 from zooproxy.errors import FetchError, ProofError, RangeNotBelieved, UnsupportedSource, UpstreamTooLarge, ZooproxyError
 from zooproxy.fetch.breaker import Breakers
 from zooproxy.fetch.pace import Bandwidth, MinimumRate, read_ahead
-from zooproxy.fetch.policy import AllowedHosts, Candidate, Mirrors
+from zooproxy.fetch.policy import WEB, AllowedHosts, Candidate, Mirrors, host_of, scheme_of
 from zooproxy.fetch.proof import Wanted, prove_digest, prove_structure
 from zooproxy.fetch.retries import Retries, blames_host
 from zooproxy.fetch.upstream import Body, Continuation, Upstream, Version
@@ -92,11 +91,12 @@ class Fetcher:
             UnsupportedSource: nothing here speaks the scheme of ``url``.
             HostNotAllowed: ``url`` is on no allowed host; its mirrors need not be, the operator chose those.
         """
-        scheme = urlsplit(url).scheme
+        scheme = scheme_of(url)
         if scheme not in self._upstreams:
             known = ", ".join(f"{name}://" for name in sorted(self._upstreams))
             raise UnsupportedSource(f"{scheme}:// sources are understood, but this proxy fetches from {known} only")
-        self._hosts.check(url)
+        if scheme in WEB:
+            self._hosts.check(url)
 
     async def fetch(self, wanted: Wanted, into: Destination) -> None:
         """Returns when ``into`` holds the whole, proven body. What it held before is continued where that is sound.
@@ -123,7 +123,7 @@ class Fetcher:
 
     async def _guarded(self, candidate: Candidate, wanted: Wanted, into: Destination) -> None:
         """One candidate, unless its host is left alone; the host's circuit learns how it went."""
-        host = urlsplit(candidate.url).netloc.lower()
+        host = host_of(candidate.url)
         self.breakers.enter(host, candidate.url)
         try:
             await self._persistent(candidate, wanted, into)
@@ -167,7 +167,7 @@ class Fetcher:
         self, candidate: Candidate, wanted: Wanted, into: Destination, rest: Continuation | None
     ) -> None:
         if rest is None or rest.start < rest.length:
-            upstream = self._upstreams[urlsplit(candidate.url).scheme]
+            upstream = self._upstreams[scheme_of(candidate.url)]
             async with upstream.get(candidate.url, self._allows_from(candidate), rest) as body:
                 await self._copy(body, into)
         await asyncio.to_thread(prove_structure, into.file(), into.size)

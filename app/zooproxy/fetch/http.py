@@ -31,6 +31,7 @@ from zooproxy.errors import (
 )
 from zooproxy.fetch.addresses import GuardedBackend, PrivateAddress
 from zooproxy.fetch.upstream import Allows, Body, Continuation, Version
+from zooproxy.wire.routes import PROBLEM
 
 MAX_REDIRECTS: Final = 5
 
@@ -138,7 +139,8 @@ def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None
     wait = response.headers.get("retry-after", "")
     # The date form is left alone: it needs two clocks that agree.
     retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
-    return UpstreamStatus(words, url=asked, status=status, retry_after=retry_after)
+    verdict = response.headers.get("content-type", "").startswith(PROBLEM)
+    return UpstreamStatus(words, url=asked, status=status, retry_after=retry_after, verdict=verdict)
 
 
 def _check_range(response: httpx2.Response, version: Version, rest: Continuation) -> None:

@@ -8,13 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from zooproxy.errors import HostNotAllowed, SettingsError
+from zooproxy.wire.routes import CHECKPOINT, RAW
 
 #: As the last entry of a host's mirrors: the host itself is not asked.
 OFF = "off"
+_TOLD_TO_PARENTS = frozenset({"http", "https", "s3", "pavi"})  # not the site's own files
 _PORTS = {"http": 80, "https": 443}
+
+
+#: The schemes whose URLs have hosts that have to be allowed, and may have mirrors.
+WEB = ("http", "https")
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a source's URL; that of ``cluster:s3://bucket/key`` is s3."""
+    return url.partition("://")[0].rpartition(":")[2]
+
+
+def host_of(url: str) -> str:
+    """Whom a source's URL leads to, as limits and circuits count them: ``host[:port]``, or the cluster of an object."""
+    before, _, after = url.partition("://")
+    return after.partition("/")[0].lower() if before in WEB else before
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +73,33 @@ class Mirrors:
     """Base URLs by host, tried in order before the host itself.
 
     ``https://host/path?query`` is asked of a mirror as ``<base>/path?query``, so that any plain copy of a host's
-    tree serves as its mirror.
+    tree serves as its mirror. ``parent`` is another zooproxy's base URL: it is asked first, for every source.
     """
 
-    def __init__(self, bases: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, bases: Mapping[str, Sequence[str]], parent: str | None = None) -> None:
         for host, urls in bases.items():
             for position, url in enumerate(urls):
                 _check_base(host, url, last=position == len(urls) - 1)
+        self._parent = None if parent is None else parent.rstrip("/")
         self._bases = {host.lower(): tuple(urls) for host, urls in bases.items()}
 
     def endpoints(self) -> frozenset[tuple[str, int]]:
-        """Host and port of every mirror."""
-        parts = [urlsplit(base) for bases in self._bases.values() for base in bases if base != OFF]
+        """Host and port of every mirror, and of the parent."""
+        own = [base for bases in self._bases.values() for base in bases if base != OFF]
+        parts = [urlsplit(base) for base in (*own, *([self._parent] if self._parent else []))]
         return frozenset((part.hostname or "", part.port or _PORTS[part.scheme]) for part in parts)
 
     def candidates(self, url: str) -> tuple[Candidate, ...]:
+        """Whom to ask for ``url``, in order; nobody, where the operator left its host out."""
+        own = self._own_candidates(url)
+        if self._parent is None or scheme_of(url) not in _TOLD_TO_PARENTS:
+            return own
+        asked = f"{self._parent}{CHECKPOINT}?{urlencode({'ref': url, 'variant': RAW})}"
+        return Candidate(asked, urlsplit(self._parent).netloc.lower()), *own
+
+    def _own_candidates(self, url: str) -> tuple[Candidate, ...]:
+        if scheme_of(url) not in WEB:
+            return (Candidate(url),)
         parts = urlsplit(url)
         bases = self._bases.get(parts.netloc.lower()) or self._bases.get(parts.hostname or "") or ()
         rest = parts.path + (f"?{parts.query}" if parts.query else "")

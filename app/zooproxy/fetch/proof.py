@@ -6,22 +6,27 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from zooproxy.digest import Sha256
-from zooproxy.errors import DigestMismatch
+from zooproxy.errors import DigestMismatch, SourceChanged
 from zooproxy.formats.sniff import sniff
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to fetch and what is known of it: ``pin`` is a full sha256 and outranks ``hint``, its first digits."""
+    """What to fetch and what is known of it.
+
+    ``pin`` is a full sha256 that an operator set; it outranks ``seen``, the one that the source was trusted with
+    before, and that one ``hint``, the first digits as published.
+    """
 
     url: str
     hint: str | None = None
     pin: Sha256 | None = None
+    seen: Sha256 | None = None
 
     @property
     def promise(self) -> str:
         """The digest's promised first digits, all 64 of them where it is pinned; may be empty."""
-        return self.pin or self.hint or ""
+        return self.pin or self.seen or self.hint or ""
 
     def accepts(self, digest: Sha256) -> bool:
         return digest.matches_hint(self.promise)
@@ -31,11 +36,19 @@ def prove_digest(wanted: Wanted, actual: Sha256, url: str) -> None:
     """
     Raises:
         DigestMismatch: ``actual``, the digest of what ``url`` sent, is not what the pin, or else the hint, promised.
+        SourceChanged: it fits the hint, if there is one, and is not what the source was trusted with before.
     """
     if not wanted.accepts(actual):
+        if wanted.pin is None and wanted.seen is not None and actual.matches_hint(wanted.hint or ""):
+            message = (
+                f"{url} now delivers bytes with the sha256 {actual}; it was trusted with {wanted.seen}. If the change"
+                " is right, an operator can say so: zooproxy cache accept REF SHA256"
+            )
+            raise SourceChanged(message, expected=wanted.seen, actual=actual)
         promised = "its pin says" if wanted.pin else "the published file name promises"
-        message = f"the bytes of {url} hash to {actual}; {promised} {wanted.promise}"
-        raise DigestMismatch(message, expected=wanted.promise, actual=actual)
+        expected = wanted.pin or wanted.hint or ""
+        message = f"the bytes of {url} hash to {actual}; {promised} {expected}"
+        raise DigestMismatch(message, expected=expected, actual=actual)
 
 
 def prove_structure(file: BinaryIO, size: int) -> None:

@@ -23,14 +23,14 @@ _MOST_ATTEMPTS: Final = 200  # of one candidate, however much progress each of t
 def passes(error: FetchError) -> bool:
     """Whether the same upstream may do better when asked again."""
     if isinstance(error, UpstreamStatus):
-        return error.status in _PASSING
+        return error.status in _PASSING and not error.verdict
     return isinstance(error, (UpstreamUnreachable, UpstreamTruncated, UpstreamStalled, RangeNotBelieved))
 
 
 def blames_host(error: FetchError) -> bool:
     """Whether the failure says something about the host, and not about this one file."""
     if isinstance(error, UpstreamStatus):
-        return error.status in _PASSING
+        return error.status in _PASSING and not error.verdict
     return isinstance(error, (UpstreamUnreachable, UpstreamStalled))
 
 

@@ -15,13 +15,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field, replace
 
 from zooproxy.cache.blobs import BlobStore, HeldBlob
 from zooproxy.cache.database import Database
 from zooproxy.cache.index import HeldSource, Index
 from zooproxy.cache.leases import Lease, Leases, Staged
+from zooproxy.digest import Sha256
 from zooproxy.errors import (
     BlobAbsent,
     BlobCorrupt,
@@ -30,9 +30,11 @@ from zooproxy.errors import (
     FillCancelled,
     LeaseLost,
     Offline,
+    SourceChanged,
     ZooproxyError,
 )
 from zooproxy.fetch.fetcher import Fetcher
+from zooproxy.fetch.policy import host_of
 from zooproxy.fetch.proof import Wanted
 from zooproxy.provide.events import Events
 from zooproxy.provide.fill_reports import Ended, report, report_of_another
@@ -98,7 +100,7 @@ class Fills:
         self._fetcher.check(wanted.url)
         running = self._running.get(wanted.url)
         if running is None:
-            running = Running(wanted, Growing(wanted.url, wanted.pin), Turn(urlsplit(wanted.url).netloc, urgent))
+            running = Running(wanted, Growing(wanted.url, wanted.pin), Turn(host_of(wanted.url), urgent))
             self._running[wanted.url] = running
             running.task = asyncio.create_task(self._supervised(running))
             running.task.add_done_callback(lambda task: self._landed(running, task))
@@ -170,7 +172,7 @@ class Fills:
             running.growing.fail(outcome)
 
     async def _run(self, running: Running) -> tuple[HeldSource, HeldBlob]:
-        wanted, dead = running.wanted, None
+        wanted, dead = await self._trusting(running), None
         while True:
             found = await self._found(wanted)
             if found is not None:
@@ -184,6 +186,18 @@ class Fills:
             else:
                 _log.info("fill is followed, another process leads: %s", wanted.url)
                 dead = await watch(lease, self._leases, self._ground.store, running.growing, self._policy.pulse)
+
+    async def _trusting(self, running: Running) -> Wanted:
+        """What is wanted, with what the source was trusted with before."""
+        trusted = await self._index.trust.of(running.wanted.url)
+        if trusted is not None:
+            running.wanted = replace(running.wanted, seen=trusted.sha256)
+        return running.wanted
+
+    async def _quarantined(self, running: Running, error: SourceChanged) -> None:
+        url, actual = running.wanted.url, Sha256(error.actual)
+        await self._index.trust.refuse(url, actual)
+        self.events.tell("quarantined", {"url": url, "expected_sha256": error.expected, "actual_sha256": actual})
 
     async def _found(self, wanted: Wanted) -> tuple[HeldSource, HeldBlob] | None:
         """What another process has published since the caller looked."""
@@ -250,8 +264,10 @@ class Fills:
             kept = 0 if running.stop.is_set() else await landing.keep()
             await self._leave(landing, lease, kept)
             raise
-        except BaseException:
+        except BaseException as error:
             await self._leave(landing, lease, 0)
+            if isinstance(error, SourceChanged):
+                await self._quarantined(running, error)
             raise
 
     async def _leave(self, landing: Landing, lease: Lease, kept: int) -> None:

@@ -37,6 +37,7 @@ class Growing:
         self._name = ""
         self._file: BinaryIO | None = None
         self._outcome: HeldBlob | Exception | None = None
+        self._proven = False
         self._changed = asyncio.Event()
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
 
@@ -89,6 +90,11 @@ class Growing:
             self.length, self.size = None, 0
             self._tell()
 
+    def prove(self) -> None:
+        """All that came is what was wanted: the rest may be shown while the disk still makes it durable."""
+        self._proven = True
+        self._tell()
+
     def finish(self, blob: HeldBlob) -> None:
         self._outcome = blob
         self.length = self.size = blob.size
@@ -120,7 +126,8 @@ class Growing:
         while True:
             if isinstance(self._outcome, HeldBlob):
                 return self._outcome
-            if self._file is not None and self.shown(self.generation) > 0:
+            # Once proven it is a blob in a moment, with all that a blob's reply can tell.
+            if self._file is not None and not self._proven and self.shown(self.generation) > 0:
                 return Following(self, self.generation, self.length)
             await self.change()
 
@@ -150,15 +157,16 @@ class Growing:
             raise self._outcome
         if generation != self.generation:
             raise FetchError("the transfer began anew in the middle; ask again", url=self.url)
-        if self._outcome is not None:
+        if self._outcome is not None or self._proven:
             return self.size
         if self.length is None:
             return max(0, self.size - HOLD_BACK)
         return max(0, min(self.size, self.length - HOLD_BACK))
 
     @property
-    def is_finished(self) -> bool:
-        return isinstance(self._outcome, HeldBlob)
+    def is_whole(self) -> bool:
+        """Whether no byte will come any more."""
+        return self._proven or isinstance(self._outcome, HeldBlob)
 
     def file(self) -> BinaryIO:
         """A handle of the reader's own over what grows, to be closed by it; its position means nothing."""
@@ -203,7 +211,7 @@ class Following:
                 count = min(upto - position, BLOCK_BYTES)
                 yield position, count
                 position += count
-            elif end is None and growing.is_finished:
+            elif end is None and growing.is_whole:
                 return
             else:
                 await growing.change()

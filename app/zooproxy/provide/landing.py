@@ -111,6 +111,7 @@ class Landing:
         """Makes the bytes a blob of the store; followers are told by the fill, when its row is written."""
         staged, self._staged = self._there(), None
         self._release()
+        self._growing.prove()
         return await staged.commit()
 
     async def keep(self) -> int:
