@@ -6,20 +6,25 @@ Importing this package costs nothing; what a training job needs is loaded when i
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing's own is True for checkers alone too, and importing it takes longer than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from zooproxy.client.checkpoint import load_checkpoint
-    from zooproxy.client.hooks import install
+    from zooproxy.client.comparing import compare
+    from zooproxy.client.hooks import install, uninstall
     from zooproxy.client.loader import load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "install", "load", "load_checkpoint"]
+__all__ = ["__version__", "compare", "install", "load", "load_checkpoint", "uninstall"]
 
 _HOMES = {
+    "compare": "zooproxy.client.comparing",
     "install": "zooproxy.client.hooks",
     "load": "zooproxy.client.loader",
     "load_checkpoint": "zooproxy.client.checkpoint",
+    "uninstall": "zooproxy.client.hooks",
 }
 
 

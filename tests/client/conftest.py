@@ -103,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
         queue = self.proxy.misbehaviours[url.path.split("/")[2]]
         if queue:
             queue.popleft()(self)
+        elif url.path == routes.CHECKPOINT:
+            self.checkpoint(parse_qs(url.query))
         elif url.path == routes.TENSORS:
             self.tensors({name: values[0] for name, values in parse_qs(url.query).items()})
         else:
@@ -127,6 +129,20 @@ class Handler(BaseHTTPRequestHandler):
         part = data[first : last + 1]
         self.reply(206, part, {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(data)}"})
 
+    def checkpoint(self, query: dict[str, list[str]]) -> None:
+        """A file from where the range begins, if it is of the tag that the client knows."""
+        data = self.proxy.files.get((query["ref"][0], query["variant"][0]))
+        if data is None:
+            self.problem(404, "unknown-name", f"no model is named {query['ref'][0]}")
+            return
+        digest = Sha256.of(data)
+        headers = {"ETag": f'"{digest}"', "Repr-Digest": digest.repr_digest(), **self.proxy.file_headers}
+        start = 0
+        if self.headers.get("If-Range") == headers["ETag"]:
+            start = int(self.headers["Range"][6:].rstrip("-"))
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        self.reply(206 if start else 200, data[start:], headers)
+
     def problem(self, status: int, slug: str, detail: str, **members: Any) -> None:
         body = {"type": problem_type(slug), "title": "No", "status": status, "detail": detail, **members}
         self.reply(status, json.dumps(body).encode(), {"Content-Type": routes.PROBLEM})
@@ -149,7 +165,11 @@ class FakeProxy:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.indexes: dict[tuple[str, str | None], tuple[Any, list[str]]] = {}
         self.blobs: dict[str, bytes] = {}
-        self.misbehaviours: dict[str, deque[Misbehaviour]] = {"tensors": deque(), "blobs": deque()}
+        self.misbehaviours: dict[str, deque[Misbehaviour]] = {
+            name: deque() for name in ("tensors", "blobs", "checkpoint")
+        }
+        self.files: dict[tuple[str, str], bytes] = {}
+        self.file_headers: dict[str, str] = {}
 
     @property
     def paths(self) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from zooproxy.client.hooks import PREFIXES, install
+from zooproxy.client.hooks import PREFIXES, install, uninstall
 from zooproxy.names.zoos import ZOO_OF_SCHEME
 
 SCHEMES = ["http://a/x.pth", "https://a/x.pth", "torchvision://a", "modelzoo://a", "open-mmlab://a", "openmmlab://a"]
@@ -25,9 +26,34 @@ SCHEMES += ["mmcls://a", "pavi://a", "s3://b/k", "cluster:s3://b/k", "petrel://b
 def registry(mmengine_checkpoint: Any) -> Iterator[Any]:
     """mmengine's own CheckpointLoader, put back as it was."""
     loader = mmengine_checkpoint.CheckpointLoader
-    before = loader._schemes.copy()
+    before = list(loader._schemes.items())
     yield loader
-    loader._schemes = before
+    uninstall()
+    assert list(loader._schemes.items()) == before or "https://mine.example/" in loader._schemes
+    loader._schemes = OrderedDict(before)
+
+
+def test_uninstall_puts_the_registry_back(registry: Any) -> None:
+    before = list(registry._schemes.items())
+    assert uninstall() == []
+    install()
+    install()
+    assert uninstall() == ["mmengine.runner", "torch.hub"]
+    assert list(registry._schemes.items()) == before
+    assert not hasattr(registry, "_before_zooproxy")
+
+
+def test_uninstall_leaves_what_somebody_else_registered_since(registry: Any) -> None:
+    def load_from_theirs(filename: str, map_location: Any = None) -> Any:
+        return filename
+
+    before = registry._schemes["https://"]
+    install()
+    registry.register_scheme("https://", load_from_theirs, force=True)
+    uninstall()
+    assert registry._schemes["https://"] is load_from_theirs
+    assert registry._schemes["http://"].__module__ == "mmengine.runner.checkpoint"
+    registry.register_scheme("https://", before, force=True)
 
 
 @pytest.mark.parametrize("ref", SCHEMES)
@@ -162,7 +188,9 @@ def test_install_reaches_a_registry_of_mmcv_1(
 
 
 def test_install_without_any_registry_says_what_is_missing_and_what_to_do() -> None:
-    done = run("import sys; sys.modules['mmengine'] = sys.modules['mmcv'] = None\nimport zooproxy; zooproxy.install()")
+    done = run(
+        "import sys; sys.modules.update(mmengine=None, mmcv=None, torch=None)\nimport zooproxy; zooproxy.install()"
+    )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: neither mmengine nor mmcv 1.x can be imported")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zooproxy.client.plan import ALIGNMENT, plan_of
@@ -30,6 +30,18 @@ def test_plan_joins_spans_up_to_the_gap_and_not_beyond() -> None:
     assert plan.bytes_to_receive == 129
 
 
+def test_plan_takes_gaps_only_as_far_as_their_sum_is_small() -> None:
+    size, gap = 4 << 20, 40 << 10
+    ten = [Storage(n * (size + gap), size, 1) for n in range(10)]
+    plan = plan_of(index_of(*ten, size=1 << 30))
+    assert plan.bytes_to_receive == 10 * size  # nine such gaps would be more than half a per cent
+    assert len(plan.spans) == 10
+    padded = [Storage(n * (size + 192), size, 1) for n in range(10)]
+    assert len(plan_of(index_of(*padded, size=1 << 30)).spans) == 1
+    two = plan_of(index_of(Storage(0, 100, 1), Storage(50_000, 100, 1)))
+    assert [(span.start, span.stop) for span in two.spans] == [(0, 50_100)]  # one request less is worth 50 kB
+
+
 def test_plan_with_a_storage_without_digest_takes_the_whole_blob() -> None:
     plan = plan_of(index_of(Storage(100, 10, 1), Storage(200, 10)), max_gap=0)
     assert plan.whole
@@ -45,6 +57,7 @@ def test_plan_of_no_tensors_is_empty() -> None:
 extents = st.lists(st.tuples(st.integers(0, 60_000), st.integers(0, 4_000)), min_size=1, max_size=12)
 
 
+@settings(deadline=None)  # a shared machine may stall for longer than any deadline
 @given(extents, st.integers(0, 5_000))
 def test_plan_gives_each_storage_its_bytes_at_the_same_alignment(found: list[tuple[int, int]], gap: int) -> None:
     blob = bytes(n * 7 % 251 for n in range(64_000))

@@ -1,6 +1,17 @@
-"""The thin client: asks the proxy for a tensor index, then takes the bytes of its tensors into their own memory.
+"""The thin client: asks the proxy for a tensor index, then takes the bytes of its tensors and nothing else.
 
-``settings`` (where the proxy is), ``transport`` (HTTP), ``chain`` (one proxy after the other), ``plan`` (which bytes),
-``storages`` (torch memory), ``loader`` (``load``), ``checkpoint`` (mmengine's ``load_checkpoint``), ``schemes`` and
-``hooks`` (mmengine's and mmcv's registries). Standard library only; torch is imported inside functions.
+==================================================  ===================================================================
+``loader``                                          ``load``, and the order of it
+``settings``, ``chain``, ``transport``              where to load from; one proxy after the other; HTTP
+``plan``, ``parts``, ``transfer``                   which bytes, in which pieces, over several connections; their proof
+``node_store``, ``storages``, ``assembly``          the node's files; torch's memory; tensors in their tree
+``broadcast``                                       one copy for a whole job
+``direct``, ``pulling``, ``local``                  without a proxy; into a file; from a file
+``checkpoint``, ``module_state``, ``own_names``     mmengine's checkpoint module
+``installed_mmengine``, ``pavi``, ``log``           what is honoured where it is installed
+``hooks``, ``hub``, ``imports``, ``startup/``       mmengine's, mmcv's and torch.hub's downloads; ``zooproxy run``
+``comparing``                                       ``compare`` and ``zooproxy diff``
+==================================================  ===================================================================
+
+Standard library only; torch is imported inside functions.
 """

@@ -13,6 +13,7 @@ import http.client
 import logging
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 import urllib.error
@@ -67,13 +68,26 @@ def fetch_direct(ref: str, map_location: MapLocation, prefix: Optional[str], set
         FetchError, DigestMismatch: it did not deliver, or not what the file name promises.
         FormatError: it is no checkpoint that can be read.
     """
+    resolution = _resolved(ref)
+    with _published(settings.folder, resolution.source, ref) as (file, digest):
+        return Fetched(_model(file, digest, resolution, prefix, map_location), resolution.warnings)
+
+
+def copy_published(ref: str, to: Path, settings: ClientSettings) -> Path:
+    """Copies the published file to ``to``, or under its own name into the directory ``to``; raises as above."""
+    source = _resolved(ref).source
+    path = to / source.file_name if to.is_dir() else to
+    with _published(settings.folder, source, ref) as (file, _), partial_file(path) as copy:
+        shutil.copyfileobj(file, copy, _BLOCK)
+        Path(copy.name).replace(path)
+    return path
+
+
+def _resolved(ref: str) -> Resolution:
     resolution = Catalog.shipped().resolve(parse(ref))
     if not resolution.source.url.startswith(("http://", "https://")):
         raise UnsupportedSource("without a proxy only http and https URLs can be fetched; this is another source")
-    with contextlib.ExitStack() as stack:
-        folder = settings.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zooproxy-")))
-        with _published(folder, resolution.source, ref) as (file, digest):
-            return Fetched(_model(file, digest, resolution, prefix, map_location), resolution.warnings)
+    return resolution
 
 
 def _model(
@@ -96,8 +110,13 @@ def _where_it_lies(index: TensorIndex) -> Plan:
 
 
 @contextlib.contextmanager
-def _published(folder: Path, source: Source, label: str) -> Iterator[tuple[IO[bytes], Sha256]]:
+def _published(folder: Optional[Path], source: Source, label: str) -> Iterator[tuple[IO[bytes], Sha256]]:
     """The published file, open, and a name for its bytes; downloaded by one process of the node at a time."""
+    if folder is None:
+        with contextlib.ExitStack() as stack:
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zooproxy-")))
+            yield stack.enter_context(_published(temporary, source, label))
+        return
     folder.mkdir(parents=True, exist_ok=True)
     name = Sha256(hashlib.sha256(f"direct {source.url}".encode()).hexdigest())
     path = folder / f"{name}{_SUFFIX}"

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from zooproxy.client.assembly import tensors_of, tree_from_json
+from zooproxy.client.broadcast import from_rank_0
 from zooproxy.client.chain import DirectReached, Route
 from zooproxy.client.node_store import NodeStore, Wanted
 from zooproxy.client.parts import parts_of, prove
@@ -28,7 +29,7 @@ from zooproxy.client.storages import Buffer, MapLocation
 from zooproxy.client.transfer import File, Memory, Selection, Target, Transfer
 from zooproxy.client.transport import Connection, JsonAnswer
 from zooproxy.digest import Sha256
-from zooproxy.errors import MalformedCheckpoint, TransferCorrupt, UnsupportedFormat
+from zooproxy.errors import MalformedCheckpoint, ProxyNotConfigured, TransferCorrupt, UnsupportedFormat
 from zooproxy.wire import routes
 from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json
 
@@ -39,6 +40,7 @@ def load(
     prefix: Optional[str] = None,
     *,
     verify: bool = True,
+    broadcast: bool = False,
     settings: Optional[ClientSettings] = None,
 ) -> Any:
     """The checkpoint that ``ref`` names: what mmengine's loader for it would return.
@@ -50,6 +52,8 @@ def load(
             ``cpu``, and None leaves it there. On the CPU nothing is copied.
         prefix: load only what begins with it (``backbone.``), stripped of it; nothing else is transferred.
         verify: check each storage's digest; False trusts the proxy and the network.
+        broadcast: in a torch.distributed job, load on rank 0 and send to all others over the default group; every rank
+            has to call. Each rank then has a copy in its own memory. ``direct`` does not serve it.
         settings: where the proxy is; by default what the environment says.
 
     Returns:
@@ -65,7 +69,10 @@ def load(
         MalformedCheckpoint, LimitExceeded, UnsupportedFormat: a tensor index that this client or this torch cannot
             follow.
     """
-    loaded = fetch(ref, map_location, prefix, verify=verify, settings=settings)
+    if broadcast:
+        loaded = _broadcast(ref, map_location, prefix, verify, settings or ClientSettings.from_environ())
+    else:
+        loaded = fetch(ref, map_location, prefix, verify=verify, settings=settings)
     for text in loaded.warnings:
         warnings.warn(text, UserWarning, stacklevel=2)
     return loaded.value
@@ -73,23 +80,31 @@ def load(
 
 @dataclass(frozen=True)
 class Loaded:
-    """What ``load`` answers, and what the proxy has to say about the reference."""
+    """What ``load`` answers, what the proxy has to say about the reference, and the digest of the published file.
+
+    ``blob`` is empty where ``direct`` fetched it.
+    """
 
     value: Any
     warnings: tuple[str, ...]
+    blob: str = ""
 
 
-def fetch(  # load's own, and progress
+def fetch(  # noqa: PLR0913  # load's own, progress and the variant
     ref: str,
     map_location: MapLocation,
     prefix: Optional[str] = None,
     *,
+    variant: str = routes.MODEL,
     verify: bool = True,
     progress: bool = True,
     settings: Optional[ClientSettings] = None,
 ) -> Loaded:
-    """``load`` without showing its warnings; ``progress=False`` draws no progress bar."""
-    query = {"ref": ref, "variant": routes.MODEL}
+    """``load`` without showing its warnings.
+
+    ``progress=False`` draws no progress bar; ``variant=full`` is the whole tree, which ``direct`` does not have.
+    """
+    query = {"ref": ref, "variant": variant}
     if prefix is not None:
         query["prefix"] = prefix
     settings = settings or ClientSettings.from_environ()
@@ -102,25 +117,69 @@ def fetch(  # load's own, and progress
 
         fetched = fetch_direct(ref, map_location, prefix, settings)
         return Loaded(fetched.value, fetched.warnings)
+    return _assembled(description, buffer, map_location)
+
+
+def _assembled(description: _Description, buffer: Buffer, map_location: MapLocation) -> Loaded:
     tensors = tensors_of(description.index, description.plan, buffer, map_location)
-    return Loaded(tree_from_json(description.tree, tensors), description.warnings)
+    return Loaded(tree_from_json(description.body["tree"], tensors), description.warnings, description.index.blob)
+
+
+def _broadcast(
+    ref: str, map_location: MapLocation, prefix: Optional[str], verify: bool, settings: ClientSettings
+) -> Loaded:
+    query = {"ref": ref, "variant": routes.MODEL}
+    if prefix is not None:
+        query["prefix"] = prefix
+
+    def produce() -> tuple[str, Buffer, int]:
+        with Route(settings) as route:
+            found = route.do(lambda proxy: _described(proxy, query))
+            buffer = _Receiving(settings, route, query, found, verify, progress=True).buffer()
+        return json.dumps([found.proxy, found.body, found.warnings]), buffer, found.plan.size
+
+    text, buffer = from_rank_0(produce)
+    proxy, body, told = json.loads(text)
+    return _assembled(_description(proxy, JsonAnswer(body, tuple(told))), buffer, map_location)
+
+
+def describe(ref: str, prefix: Optional[str], settings: ClientSettings) -> TensorIndex:
+    """The tensor index of ``ref``'s ``model`` variant with its tree; no byte of a tensor is moved.
+
+    Raises:
+        ProxyNotConfigured: only ``direct`` is left, which would have to download the file to read it.
+        ClientError, MalformedCheckpoint: see ``load``.
+    """
+    query = {"ref": ref, "variant": routes.MODEL}
+    if prefix is not None:
+        query["prefix"] = prefix
+    try:
+        with Route(settings) as route:
+            return tensor_index_from_json(route.do(lambda proxy: proxy.get_json(routes.TENSORS, query)).body)
+    except DirectReached:
+        raise ProxyNotConfigured(
+            "no proxy serves, and only a proxy tells what a file holds before it is moved"
+        ) from None
 
 
 @dataclass(frozen=True)
 class _Description:
-    """What ``proxy`` says of a reference; the tree is still in its JSON form: it is decoded once, with its tensors."""
+    """What ``proxy`` says of a reference; ``body`` is its JSON, whose tree is decoded once, with its tensors."""
 
     proxy: str
     index: TensorIndex
     plan: Plan
-    tree: Any
+    body: Any
     warnings: tuple[str, ...]
 
 
 def _described(proxy: Connection, query: dict[str, str]) -> _Description:
-    answer = proxy.get_json(routes.TENSORS, query)
+    return _description(proxy.base, proxy.get_json(routes.TENSORS, query))
+
+
+def _description(proxy: str, answer: JsonAnswer) -> _Description:
     index = _index_of(answer)
-    return _Description(proxy.base, index, plan_of(index), answer.body["tree"], answer.warnings)
+    return _Description(proxy, index, plan_of(index), answer.body, answer.warnings)
 
 
 def _index_of(answer: JsonAnswer) -> TensorIndex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,8 +98,9 @@ def _bridged(storages: list[Storage], max_gap: int) -> int:
         reach = max(reach, storage.offset + storage.size)
     budget = max(_GAPS_BYTES, sum(storage.size for storage in storages) * _GAPS)
     bridged = min(_PADDING, max_gap)
-    for gap in sorted(gap for gap in gaps if bridged < gap <= max_gap):
-        budget -= gap
+    counted = Counter(gap for gap in gaps if bridged < gap <= max_gap)
+    for gap in sorted(counted):
+        budget -= gap * counted[gap]
         if budget < 0:
             break
         bridged = gap

@@ -50,3 +50,27 @@ class Progress:
             f"\r{self._label} [{bar:<{_WIDTH}}] {share:4.0%} of {self._total / 1e6:,.0f} MB, {speed / 1e6:,.0f} MB/s "
         )
         self._stream.flush()
+
+
+class Bar:
+    """A progress bar whose total is known only once the answer has begun."""
+
+    def __init__(self, shown: bool = True) -> None:
+        self._shown = shown
+        self._progress: Optional[Progress] = None
+        self._done = 0
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(kind, error, trace)
+
+    def report(self, label: str, done: int, total: Optional[int]) -> None:
+        if self._progress is None:
+            self._progress = Progress(label, (total or 0) if self._shown else 0)
+        self._progress.advance(done - self._done)
+        self._done = done

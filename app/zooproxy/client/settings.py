@@ -101,8 +101,15 @@ def store_folder(environ: Mapping[str, str] = os.environ) -> Optional[Path]:
 
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name, "").strip()
-    if not text:
-        return default
+    return size_in_bytes(name, text) if text else default
+
+
+def size_in_bytes(name: str, text: str) -> int:
+    """``8``, or ``200G``; powers of 1000.
+
+    Raises:
+        SettingsError: it is neither; the message says so of ``name``.
+    """
     match = re.match(r"(\d{1,15})\s?([kMGT]?)B?\Z", text)
     if match is None:
         raise SettingsError(f"{name} is no number; write it as 8, or as 200G for bytes")

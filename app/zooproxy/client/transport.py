@@ -12,9 +12,9 @@ import http.client
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Optional, Protocol, cast
 from urllib.parse import urlencode, urlsplit
 
 from zooproxy.client.settings import ClientSettings
@@ -95,6 +95,19 @@ class Connection:
         body = self._body(response, _MAX_JSON)
         warnings = response.getheader(routes.WARNING_HEADER, "")
         return JsonAnswer(self._decoded(body), tuple(routes.parse_warnings(warnings)))
+
+    def open(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Body:
+        """A body that is read piece by piece; ``headers`` may ask for a range that goes to the end.
+
+        Raises:
+            ProxyUnreachable, ProxyRefused, TransferCorrupt: see the module.
+        """
+        response = self._get(f"{path}?{urlencode(query)}", {"Accept": "*/*", **headers})
+        match = _CONTENT_RANGE.match(response.getheader("Content-Range", ""))
+        declared = response.getheader("Content-Length", "")
+        start = int(match[1]) if response.status == 206 and match else 0
+        size = start + int(declared) if declared.isdecimal() else None
+        return Body(self, response, start, size)
 
     def get_range(self, wanted: ByteRange, sink: Sink) -> None:
         """Fills ``sink`` with the bytes of ``wanted``, in order.
@@ -215,6 +228,43 @@ class Connection:
             self._http.close()
         else:
             response.close()
+
+
+class Body:
+    """A body that is arriving: its bytes are ``start`` to ``size`` of the whole; ``size`` is None until it is known."""
+
+    def __init__(
+        self, connection: Connection, response: http.client.HTTPResponse, start: int, size: Optional[int]
+    ) -> None:
+        self._connection = connection
+        self._response = response
+        self.start = start
+        self.size = size
+
+    def header(self, name: str) -> str:
+        return self._response.getheader(name, "")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(routes.parse_warnings(self.header(routes.WARNING_HEADER)))
+
+    def blocks(self, length: int) -> Iterator[bytes]:
+        """
+        Raises:
+            TransferCorrupt: it broke off, or ended before its declared length.
+        """
+        base = self._connection.base
+        try:
+            block = self._response.read(length)
+            while block:
+                yield block
+                block = self._response.read(length)
+        except _LOST as error:
+            self._connection.close()
+            raise TransferCorrupt(f"{base} broke off in the middle of a body: {reason(error)}") from error
+        if self._response.length:
+            self._connection.close()
+            raise TransferCorrupt(f"{base} cut a body short: {self._response.length:,} bytes are missing")
 
 
 def _opened(base: str, settings: ClientSettings) -> tuple[http.client.HTTPConnection, str]:
