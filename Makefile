@@ -4,10 +4,11 @@ SERVE_ENV := .venv-serve
 DEV_ENV := .venv
 BIN := $(DEV_ENV)/bin
 PIP := -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format types imports bench wheel catalog rehearse clean
+.PHONY: help serve test components lint format types imports bench fuzz wheel catalog rehearse clean
 
 help:  ## list the actions
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,6 +18,10 @@ serve: $(SERVE_ENV)/.ready  ## run the proxy on port 8765 (its state lies in .st
 
 test: $(DEV_ENV)/.ready  ## run every test, with coverage
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+components:  ## the programs that benchmarks and their test need beside Python (Debian packages)
+	@export PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null && command -v wrk >/dev/null && command -v curl >/dev/null \
+	|| { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install -y --no-install-recommends nginx-core wrk curl; }
 
 lint: $(DEV_ENV)/.ready imports  ## style, layers
 	$(BIN)/ruff check .
@@ -34,6 +39,9 @@ types: $(DEV_ENV)/.ready  ## check the types
 
 bench: $(DEV_ENV)/.ready  ## measure; prints ratios
 	$(BIN)/python -m benchmarks
+
+fuzz: $(DEV_ENV)/.ready  ## fuzz the readers (FUZZ_ARGS="--seconds 600 file")
+	cd tests && $(abspath $(BIN))/python -m fuzz $(FUZZ_ARGS)
 
 wheel: $(DEV_ENV)/.ready  ## build dist/*.whl
 	rm -rf dist

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.components import MissingComponent
 from benchmarks.figures import Figure
 
-NAMES = ("serving", "loading")
+NAMES = ("names", "tensor_index", "serving", "loading")
 
 
 def main() -> int:

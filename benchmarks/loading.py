@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import statistics
 import subprocess
@@ -46,16 +48,42 @@ if what in ('again', 'safetensors'):
 print(time.perf_counter() - start)
 """
 
+# A rank: ready, told to load, then its proportional set size before and after, in bytes.
+_RANK = """
+import re, sys
+from pathlib import Path
+import torch, zooproxy
+from zooproxy.client import loader
+from zooproxy.client.settings import ClientSettings
+def pss():
+    return int(re.search(r'Pss:\\s+(\\d+) kB', Path('/proc/self/smaps_rollup').read_text())[1]) << 10
+url, folder, ref = sys.argv[1:]
+print('ready', flush=True)
+sys.stdin.readline()
+before = pss()
+loaded = zooproxy.load(ref, settings=ClientSettings((url,), folder=Path(folder)))
+for tensor in loaded.values():
+    tensor.view(torch.uint8).flatten()[::4096].sum()
+print('loaded', flush=True)
+sys.stdin.readline()
+print(before, pss(), flush=True)
+sys.stdin.readline()
+"""
+
 
 @dataclass(frozen=True)
 class Bench:
-    """A checkpoint of ``size`` bytes, held by the proxy and served by nginx, and a folder for what clients keep."""
+    """A checkpoint of ``size`` bytes, held by the proxy and served by nginx, and a folder for what clients keep.
+
+    ``fresh`` takes a new process for each load; without it (a smoke test) all happens in this one.
+    """
 
     name: str
     size: int
     nginx: Server
     proxy: Server
     folder: Path
+    fresh: bool
 
     @property
     def ref(self) -> str:
@@ -71,12 +99,34 @@ class Bench:
         if not keep:
             subprocess.run(["rm", "-rf", str(kept)], check=True)
         target = target or (self.static if what == "hub" else self.ref)
-        command = [sys.executable, "-c", _PROGRAM, what, self.proxy.url, str(kept), target]
+        arguments = [what, self.proxy.url, str(kept), target]
+        if not self.fresh:
+            return _here(arguments)
+        command = [sys.executable, "-c", _PROGRAM, *arguments]
         return float(
             subprocess.run(
                 command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
             ).stdout.split()[-1]
         )
+
+    def ranks(self, count: int) -> tuple[float, int]:
+        """``count`` processes of one node load at once: seconds until the last one has, and bytes that they then use
+        more than before, each shared page counted once."""
+        kept = self.folder / "kept"
+        subprocess.run(["rm", "-rf", str(kept)], check=True)
+        command = [sys.executable, "-c", _RANK, self.proxy.url, str(kept), self.ref]
+        pipe = subprocess.PIPE
+        ranks = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(count)]
+        _told(ranks)
+        start = time.perf_counter()
+        _tell(ranks)
+        _told(ranks)
+        seconds = time.perf_counter() - start
+        _tell(ranks)
+        sizes = [list(map(int, line.split())) for line in _told(ranks)]
+        for rank in ranks:
+            rank.communicate()
+        return seconds, sum(after for _, after in sizes) - sum(before for before, _ in sizes)
 
     def shell(self, command: str) -> float:
         start = time.perf_counter()
@@ -88,6 +138,28 @@ class Bench:
 
     def curl_and_sum(self) -> float:
         return self.shell(f"{program('curl')} -s {self.static} | sha256sum")
+
+
+def _here(arguments: list[str]) -> float:
+    before, sys.argv = sys.argv, ["-c", *arguments]
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(told):
+            exec(_PROGRAM, {})
+    finally:
+        sys.argv = before
+    return float(told.getvalue().split()[-1])
+
+
+def _tell(ranks: list[subprocess.Popen[str]]) -> None:
+    for rank in ranks:
+        assert rank.stdin
+        rank.stdin.write("\n")
+        rank.stdin.flush()
+
+
+def _told(ranks: list[subprocess.Popen[str]]) -> list[str]:
+    return [rank.stdout.readline() for rank in ranks if rank.stdout]
 
 
 def run(smoke: bool) -> list[Figure]:
@@ -102,11 +174,12 @@ def run(smoke: bool) -> list[Figure]:
         with running_nginx(root / "www", root) as nginx:
             mirrors = json.dumps({_HOST: [nginx.url, "off"]})
             with running_proxy(root / "data", mirrors=mirrors) as proxy:
-                benches = [Bench(name, size, nginx, proxy, root) for name, (_, size) in shapes.items()]
+                benches = [Bench(name, size, nginx, proxy, root, not smoke) for name, (_, size) in shapes.items()]
                 for bench in benches:
                     fetch(f"{proxy.url}/v1/tensors?ref={quote(bench.ref)}")
                 figures = _small(benches[0], rounds) + _large(benches[1], rounds) + [_second(benches[1], rounds)]
-                figures.append(_backbone(Bench("detector.pth", 0, nginx, proxy, root)))
+                figures += _node(benches[1], 2 if smoke else 8, max(rounds, 1))
+                figures.append(_backbone(Bench("detector.pth", 0, nginx, proxy, root, not smoke)))
     return figures
 
 
@@ -178,6 +251,19 @@ def _second(bench: Bench, rounds: int) -> Figure:
     )
     name = f"second load of {bench.size / 1e6:,.0f} MB on the node, touched, against safetensors"
     return Figure(name, again, theirs, "s", "<= 1.2")
+
+
+def _node(bench: Bench, count: int, rounds: int) -> list[Figure]:
+    """Includes the touching of every page, by each process."""
+    alone = statistics.median(bench.ranks(1)[0] for _ in range(rounds))
+    together = [bench.ranks(count) for _ in range(rounds)]
+    seconds = statistics.median(seconds for seconds, _ in together)
+    used = statistics.median(used for _, used in together)
+    what = f"{count} processes of one node load {bench.size / 1e6:,.0f} MB"
+    return [
+        Figure(f"{what}: until the last one has, against one alone", seconds, alone, "s", "<= 1.3"),
+        Figure(f"{what}: memory of all, against the checkpoint", used / 1e6, bench.size / 1e6, "MB", "<= 1.1"),
+    ]
 
 
 def _backbone(bench: Bench) -> Figure:

@@ -48,10 +48,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(upstream, proxy, other)
 
 
-def until(proxy: ProxyProcess, id: str, *states: str) -> dict[str, Any]:
+def until(proxy: ProxyProcess, key: str, *states: str) -> dict[str, Any]:
     """Asks until the fill is in one of ``states``."""
     while True:
-        fill: dict[str, Any] = proxy.get(f"/v1/fills/{id}").json()
+        fill: dict[str, Any] = proxy.get(f"/v1/fills/{key}").json()
         if fill["state"] in states:
             return fill
 
@@ -61,9 +61,9 @@ def test_a_fill_is_started_followed_and_remembered(stage: Stage, large_checkpoin
     ref = stage.play(held)
     (started,) = stage.start(ref)
     assert (started["ref"], started["state"]) == (ref, "queued")
-    id = started["fill"]["id"]
+    key = started["fill"]["id"]
     assert held.reached.wait(30)
-    while (fill := stage.proxy.get(f"/v1/fills/{id}").json())["bytes_done"] < 1_000_000:
+    while (fill := stage.proxy.get(f"/v1/fills/{key}").json())["bytes_done"] < 1_000_000:
         pass
     assert (fill["state"], fill["bytes_total"], fill["attempt"], fill["refs"]) == (
         "running",
@@ -72,14 +72,14 @@ def test_a_fill_is_started_followed_and_remembered(stage: Stage, large_checkpoin
         [ref],
     )
     assert fill["candidate"].startswith(stage.upstream.url)
-    elsewhere = {fill["id"]: fill for fill in stage.other.get("/v1/fills").json()["fills"]}[id]
+    elsewhere = {fill["id"]: fill for fill in stage.other.get("/v1/fills").json()["fills"]}[key]
     assert (elsewhere["state"], elsewhere["here"], elsewhere["bytes_total"]) == (
         "running",
         False,
         len(large_checkpoint),
     )
     held.open()
-    done = until(stage.proxy, id, "done", "failed")
+    done = until(stage.proxy, key, "done", "failed")
     assert (done["state"], done["bytes_done"]) == ("done", len(large_checkpoint))
     (again,) = stage.start(ref)
     assert (again["state"], again["sha256"]) == ("held", done["sha256"])
@@ -98,10 +98,10 @@ def test_a_fill_is_cancelled_from_any_process(stage: Stage, large_checkpoint: by
     held = Ranged(large_checkpoint, hold=1_000_000)
     (started,) = stage.start(stage.play(held))
     assert held.reached.wait(30)
-    id = started["fill"]["id"]
-    cancelled = getattr(stage, through).request("DELETE", f"/v1/fills/{id}")
+    key = started["fill"]["id"]
+    cancelled = getattr(stage, through).request("DELETE", f"/v1/fills/{key}")
     assert cancelled.status_code == 204
-    fill = until(stage.proxy, id, "failed")
+    fill = until(stage.proxy, key, "failed")
     assert fill["error"]["type"] == "urn:zooproxy:problem:fill-cancelled"
     held.open()
 

@@ -14,7 +14,17 @@ import pytest
 
 from end_to_end.conftest import StartProxy, played_by
 from end_to_end.proxy_process import ProxyProcess, running_proxy
-from fakes.upstream import Behaviour, Gate, Ranged, Upstream, chunked, close_delimited, running_upstream, truncated
+from fakes.upstream import (
+    Behaviour,
+    Gate,
+    Ranged,
+    Upstream,
+    chunked,
+    close_delimited,
+    running_upstream,
+    status,
+    truncated,
+)
 from zooproxy.provide.growing import HOLD_BACK
 
 ZOO = "https://download.pytorch.org"
@@ -267,3 +277,19 @@ def test_a_partial_survives_an_orderly_stop_too_and_starts_again_where_the_file_
     second = start_proxy()
     assert second.get("/v1/checkpoint", f"{ZOO}/net.pth", variant="raw").content == large_checkpoint
     assert upstream.headers[-1]["if-range"] == '"v1"'
+
+
+def test_a_parent_is_asked_first_and_its_clients_follow_through_both(
+    stage: Stage, data_dir: Path, large_checkpoint: bytes
+) -> None:
+    gate = Gate(large_checkpoint, 1_000_000)
+    ref, path = stage.play(gate)
+    with running_proxy(data_dir, parent=stage.proxy.url, mirrors=played_by(stage.upstream)) as child:
+        with streaming(child, ref) as answer:
+            take(answer, answer.iter_raw(), 900_000 - HOLD_BACK)
+            gate.open()
+        assert child.get("/v1/checkpoint", ref, variant="raw").content == large_checkpoint
+        missing, absent = stage.play(status(404))
+        assert child.get("/v1/checkpoint", missing, variant="raw").json()["upstream_status"] == 404
+    assert stage.requests(path) == 1
+    assert stage.requests(absent) == 2  # once by the parent, once by the child itself

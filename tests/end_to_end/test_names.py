@@ -189,13 +189,13 @@ def test_a_file_of_the_sites_own_is_served_by_its_name(proxy: ProxyProcess, smal
 def test_an_administrator_puts_and_removes_a_name(proxy: ProxyProcess) -> None:
     address = f"{proxy.url}/v1/zoos/openmmlab/models/detectron2/resnet50_caffe"
     entry = {"url": SYNCED_URL, "sha256": "ab" * 32, "task": "Detection", "training_data": ["COCO"]}
-    put = httpx2.put(address, json=entry, trust_env=False)
+    put = httpx2.put(address, json=entry, trust_env=False, timeout=30)
     assert (put.status_code, put.json()["layer"], put.json()["datasets"]) == (201, "administrator", ["COCO"])
     found = proxy.get("/v1/resolve", "openmmlab://detectron2/resnet50_caffe").json()
     assert (found["url"], found["sha256_hint"], found["layer"]) == (SYNCED_URL, "ab" * 32, "administrator")
-    assert httpx2.put(address, json=entry, trust_env=False).status_code == 200
-    assert httpx2.delete(address, trust_env=False).status_code == 204
-    assert httpx2.delete(address, trust_env=False).status_code == 404
+    assert httpx2.put(address, json=entry, trust_env=False, timeout=30).status_code == 200
+    assert httpx2.delete(address, trust_env=False, timeout=30).status_code == 204
+    assert httpx2.delete(address, trust_env=False, timeout=30).status_code == 404
     assert proxy.get("/v1/resolve", "openmmlab://detectron2/resnet50_caffe").json()["layer"] == "shipped"
 
 
@@ -213,7 +213,7 @@ def test_an_administrator_puts_and_removes_a_name(proxy: ProxyProcess) -> None:
 def test_a_name_that_may_not_be_put_is_a_problem(
     proxy: ProxyProcess, body: dict[str, str], headers: dict[str, str], status: int, words: str
 ) -> None:
-    answer = httpx2.put(f"{proxy.url}/v1/zoos/mmdet/models/x", json=body, headers=headers, trust_env=False)
+    answer = httpx2.put(f"{proxy.url}/v1/zoos/mmdet/models/x", json=body, headers=headers, trust_env=False, timeout=30)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert words in answer.text
     assert proxy.get("/v1/zoos/mmdet/models/x").status_code == 404
@@ -222,9 +222,12 @@ def test_a_name_that_may_not_be_put_is_a_problem(
 def test_with_tokens_only_their_bearers_put_names(tmp_path: Path) -> None:
     with running_proxy(tmp_path, admin_tokens=["secret"]) as proxy:
         address = f"{proxy.url}/v1/zoos/mmdet/models/x"
-        refused = httpx2.put(address, json={"url": SYNCED_URL}, trust_env=False)
+        refused = httpx2.put(address, json={"url": SYNCED_URL}, trust_env=False, timeout=30)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         headers = {"Authorization": "Bearer secret"}
-        assert httpx2.put(address, json={"url": SYNCED_URL}, headers=headers, trust_env=False).status_code == 201
+        assert (
+            httpx2.put(address, json={"url": SYNCED_URL}, headers=headers, trust_env=False, timeout=30).status_code
+            == 201
+        )
     with running_proxy(tmp_path) as proxy:
         assert proxy.get("/v1/resolve", "mmdet://x").json()["layer"] == "administrator"

@@ -165,12 +165,17 @@ def test_warnings_travel_in_the_header_too(proxy: ProxyProcess) -> None:
 
 
 def test_zoo_maps_are_mmengines_own_and_carry_a_tag(proxy: ProxyProcess) -> None:
-    from mmengine.runner.checkpoint import get_external_models, get_mmcls_models
+    from mmengine.runner.checkpoint import get_deprecated_model_names, get_external_models, get_mmcls_models
 
-    for zoo, expected in {"openmmlab": get_external_models(), "mmcls": get_mmcls_models()}.items():
-        answer = proxy.get(f"/v1/zoos/{zoo}/map")
+    maps = {
+        "/v1/zoos/openmmlab/map": get_external_models(),
+        "/v1/zoos/openmmlab/aliases": get_deprecated_model_names(),
+        "/v1/zoos/mmcls/map": get_mmcls_models(),
+    }
+    for path, expected in maps.items():
+        answer = proxy.get(path)
         assert list(answer.json().items()) == list(expected.items())
-        again = proxy.get(f"/v1/zoos/{zoo}/map", headers={"If-None-Match": answer.headers["etag"]})
+        again = proxy.get(path, headers={"If-None-Match": answer.headers["etag"]})
         assert again.status_code == 304
 
 
@@ -201,14 +206,17 @@ def test_the_openapi_document_describes_every_route_with_examples(proxy: ProxyPr
         "/v1/checkpoint",
         "/v1/tensors",
         "/v1/blobs/{sha256}",
+        "/mirror/{host}/{path}",
         "/v1/fills",
         "/v1/fills/{id}",
         "/v1/events",
+        "/v1/cache/accepted",
         "/healthz",
         "/readyz",
     }
-    for path, operations in document["paths"].items():
-        assert operations["get"]["summary"], path
-        for parameter in operations["get"].get("parameters", []):
+    operations = [(path, one) for path, methods in document["paths"].items() for one in methods.values()]
+    for path, operation in operations:
+        assert operation["summary"], path
+        for parameter in operation.get("parameters", []):
             assert parameter["name"] in {"variant", "format"} or "example" in json.dumps(parameter), parameter
     assert proxy.get("/docs").status_code == 200

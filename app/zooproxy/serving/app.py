@@ -10,7 +10,8 @@ import zooproxy
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.changers import Changers
 from zooproxy.serving.problems import add_problem_handlers
-from zooproxy.serving.routes import checkpoints, fills, health, lookups, models
+from zooproxy.serving.routes import cache, checkpoints, fills, health, lookups, mirror, models
+from zooproxy.serving.transfers import Transfers
 
 _DESCRIPTION = """\
 A caching proxy between a cluster and the hosts that publish model weights.
@@ -20,17 +21,27 @@ Every refusal is an RFC 9457 `application/problem+json`; its `type` ends with th
 """
 
 
-def create_app(provider: Provider, admin_tokens: Iterable[str] = ()) -> FastAPI:
+def create_app(provider: Provider, transfers: Transfers, admin_tokens: Iterable[str] = ()) -> FastAPI:
     """``admin_tokens`` may change state; with none of them, requests from this machine may."""
     app = FastAPI(
         title="zooproxy",
         version=zooproxy.__version__,
         description=_DESCRIPTION,
         redoc_url=None,
+        redirect_slashes=False,  # a path that is not there is not there
     )
     app.state.provider = provider
+    app.state.transfers = transfers
     app.state.changers = Changers(admin_tokens)
     add_problem_handlers(app)
-    for router in (lookups.router, models.router, checkpoints.router, fills.router, health.router):
+    for router in (
+        lookups.router,
+        models.router,
+        checkpoints.router,
+        mirror.router,
+        fills.router,
+        cache.router,
+        health.router,
+    ):
         app.include_router(router)
     return app

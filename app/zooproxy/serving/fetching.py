@@ -14,8 +14,10 @@ from zooproxy.fetch.fetcher import Fetcher, Limits
 from zooproxy.fetch.http import open_http
 from zooproxy.fetch.local_files import LocalFiles
 from zooproxy.fetch.pace import Bandwidth, MinimumRate
+from zooproxy.fetch.pavi import PaviUpstream
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.retries import Retries
+from zooproxy.fetch.s3 import Cluster, open_s3
 from zooproxy.fetch.upstream import Upstream
 from zooproxy.names import local_files
 from zooproxy.names.catalog import Catalog
@@ -34,7 +36,7 @@ class Fetching:
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
-        self._mirrors = Mirrors(settings.mirrors)
+        self._mirrors = Mirrors(settings.mirrors, settings.parent)
         self._hosts = AllowedHosts([*catalog.hosts(), *settings.allow_hosts])
 
     def check_host(self, url: str) -> None:
@@ -59,8 +61,24 @@ class Fetching:
             http = await stack.enter_async_context(opening)
             local = LocalFiles(settings.data_dir / LOCAL_FOLDER)
             upstreams: dict[str, Upstream] = {"http": http, "https": http, local_files.SCHEME: local}
+            upstreams["s3"] = await stack.enter_async_context(
+                open_s3(self._clusters(), stall_seconds=settings.stall_seconds)
+            )
+            upstreams["pavi"] = PaviUpstream()
             fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
             yield await stack.enter_async_context(open_fills(fetcher, ground, index, database, policy))
+
+    def _clusters(self) -> dict[str, Cluster]:
+        return {
+            name: Cluster(
+                one.endpoint,
+                one.region,
+                one.access_key,
+                one.secret_key.get_secret_value() if one.secret_key else None,
+                one.path_style,
+            )
+            for name, one in self._settings.s3.items()
+        }
 
     def _limits(self) -> Limits:
         settings = self._settings

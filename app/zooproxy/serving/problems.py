@@ -39,6 +39,7 @@ STATUS: Final[dict[type[errors.ZooproxyError], int]] = {
     errors.BlobAbsent: 404,
     errors.OutOfSpace: 507,
     errors.CacheError: 503,
+    errors.TooBusy: 503,
     errors.ZooproxyError: 500,
 }
 

@@ -16,6 +16,7 @@ from zooproxy.errors import SettingsError
 from zooproxy.serving.app import create_app
 from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.settings import Settings
+from zooproxy.serving.transfers import Transfers
 from zooproxy.serving.wiring import open_provider
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -44,7 +45,7 @@ async def _serve(settings: Settings) -> None:
             host, port = listening.getsockname()[:2]
             _log.info("zooproxy listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
             config = uvicorn.Config(
-                create_app(provider, settings.admin_tokens),
+                create_app(provider, Transfers(settings.transfers), settings.admin_tokens),
                 http=ZeroCopyProtocol,
                 ws="none",
                 log_config=None,

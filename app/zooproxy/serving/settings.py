@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -35,6 +35,21 @@ _CLIENTS: Final = frozenset(
 )
 
 
+_BASE = "^https?://[^/?#]+/?$"
+
+
+class S3Cluster(BaseModel):
+    """One S3 service; ``endpoint`` is left out for Amazon's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: Annotated[str | None, Field(pattern=_BASE)] = None
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    path_style: bool = True
+
+
 class Settings(BaseSettings):
     """What an operator can set; each description is the README's."""
 
@@ -48,11 +63,21 @@ class Settings(BaseSettings):
         dict[str, list[str]],
         Field(description='JSON, host -> base URLs tried before the host itself; "off" at the end leaves the host out'),
     ] = {}
+    parent: Annotated[
+        str | None, Field(description="base URL of another zooproxy to ask first, for every source", pattern=_BASE)
+    ] = None
     pins: Annotated[dict[str, str], Field(description="JSON, reference -> the full sha256 it must have")] = {}
     allow_hosts: Annotated[
         list[str],
         Field(description="JSON list of hosts to fetch from besides the catalog's own; `*.example.org` and `*` work"),
     ] = []
+    s3: Annotated[
+        dict[str, S3Cluster],
+        Field(
+            description='JSON, cluster -> `{"endpoint", "region", "access_key", "secret_key", "path_style"}`;'
+            " `default` is that of references without a cluster; without keys it is asked anonymously"
+        ),
+    ] = {}
     private_hosts: Annotated[
         list[str],
         Field(description="JSON list of hosts that may have addresses which are not public; mirrors may anyway"),
@@ -83,6 +108,9 @@ class Settings(BaseSettings):
             repr=False,
         ),
     ] = []
+    transfers: Annotated[
+        int, Field(description="how many files are sent at once; as many requests wait, the rest get 503", ge=1)
+    ] = 512
     shutdown_seconds: Annotated[
         int, Field(description="how long running transfers may take to end after SIGTERM", ge=0)
     ] = 30

@@ -19,7 +19,7 @@ from zooproxy.provide.provider import Provider
 from zooproxy.serving.following import Cold, follow
 from zooproxy.serving.problems import problems
 from zooproxy.serving.replies import Representation, disposition, raw_representation, rendered_representation, reply
-from zooproxy.serving.routes.wired import Resolved, Wired, only, warning_headers
+from zooproxy.serving.routes.wired import Resolved, Wired, limited, only, warning_headers
 from zooproxy.wire import routes
 from zooproxy.wire.answers import ABSENT, FILLING, HELD
 from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
@@ -47,7 +47,7 @@ Dtype = Annotated[
 ]
 Digits = Annotated[str, Path(description="64 hexadecimal digits", examples=["0676ba61b6795bbe" * 4])]
 
-_BYTES: dict[int | str, dict[str, Any]] = {
+BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {routes.OCTETS: {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The range asked for"},
     304: {"description": "The client has it (If-None-Match)"},
@@ -75,7 +75,7 @@ async def _form(
 @router.get(
     routes.CHECKPOINT,
     response_class=Response,
-    responses={**_BYTES, **problems(400, 403, 404, 422, 501, 502, 503, 507)},
+    responses={**BYTES, **problems(400, 403, 404, 422, 501, 502, 503, 507)},
     summary="A checkpoint's bytes",
     dependencies=[_PARAMETERS],
 )
@@ -87,15 +87,20 @@ async def checkpoint(
     form: Annotated[Form | None, Depends(_form)],
 ) -> Response:
     """Filled first where it is not held. HEAD never fills: of what is not held it tells the name and the state."""
+    return await served(request, provider, resolution, form)
+
+
+async def served(request: Request, provider: Provider, resolution: Resolution, form: Form | None) -> Response:
+    """The reply to a GET or a HEAD of what ``resolution`` stands for: raw where ``form`` is None."""
     warnings = warning_headers(resolution)
     if request.method == "HEAD" and await provider.peek(resolution) is None:
         return _absent(resolution, FILLING if provider.is_filling(resolution) else ABSENT, warnings)
     if form is None:
         arriving = await provider.arriving(resolution)
         if isinstance(arriving, Growing):
-            return await follow(request, Cold(arriving, resolution.source.file_name), warnings)
+            return limited(request, await follow(request, Cold(arriving, resolution.source.file_name), warnings))
     what = await _representation(provider, resolution, form)
-    return reply(request, what, {routes.STATE_HEADER: HELD, **warnings})
+    return limited(request, reply(request, what, {routes.STATE_HEADER: HELD, **warnings}))
 
 
 def _absent(resolution: Resolution, state: str, warnings: dict[str, str]) -> Response:
@@ -141,7 +146,7 @@ def _json(index: TensorIndex) -> bytes:
 
 
 @router.get(
-    routes.BLOB, response_class=Response, responses={**_BYTES, **problems(400, 404)}, summary="A stored blob's bytes"
+    routes.BLOB, response_class=Response, responses={**BYTES, **problems(400, 404)}, summary="A stored blob's bytes"
 )
 @router.head(routes.BLOB, response_class=Response, include_in_schema=False)
 async def blob(request: Request, sha256: Digits, provider: Wired) -> Response:
@@ -150,4 +155,4 @@ async def blob(request: Request, sha256: Digits, provider: Wired) -> Response:
         digest = Sha256(sha256)
     except ValueError as error:
         raise BadRequest(f"sha256: {error}") from error
-    return reply(request, raw_representation(await provider.blob(digest), digest), _IMMUTABLE)
+    return limited(request, reply(request, raw_representation(await provider.blob(digest), digest), _IMMUTABLE))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -20,7 +19,7 @@ from zooproxy.serving.ranges import NotModified, answer
 from zooproxy.serving.routes.parameters import Parameter, described, read
 from zooproxy.serving.routes.wired import EXAMPLES, Wired, provider_of, warning_headers
 from zooproxy.wire import routes
-from zooproxy.wire.answers import NamesAnswer, ResolveAnswer, ZooAnswer
+from zooproxy.wire.answers import NamesAnswer, ResolveAnswer, ZooAnswer, members_of
 
 router = APIRouter(tags=["names"])
 
@@ -54,8 +53,8 @@ async def resolve(request: Request) -> Response:
         # Not asdict: it copies the metadata to its depths, and this is the one look-up that clusters repeat.
         return JSONResponse(vars(await provider.explain(resolution)), headers=warning_headers(resolution))
     if url is not None:
-        return JSONResponse(asdict(provider.names.of_url(url)))
-    return JSONResponse(asdict(await provider.names.of_digest(_digits(sha256 or ""))))
+        return JSONResponse(members_of(provider.names.of_url(url)))
+    return JSONResponse(members_of(await provider.names.of_digest(_digits(sha256 or ""))))
 
 
 def _digits(sha256: str) -> str:
@@ -68,7 +67,7 @@ def _digits(sha256: str) -> str:
 @router.get(routes.ZOOS, response_model=list[ZooAnswer], summary="List the zoos")
 async def zoos(request: Request, provider: Wired) -> Response:
     """Every zoo: its schemes, how many names it has, and where they came from."""
-    return _tagged(request, [asdict(zoo) for zoo in zoo_answers(provider.catalog)])
+    return _tagged(request, [members_of(zoo) for zoo in zoo_answers(provider.catalog)])
 
 
 @router.get(

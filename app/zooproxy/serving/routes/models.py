@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
@@ -18,7 +18,7 @@ from zooproxy.provide.provider import Provider
 from zooproxy.serving.problems import problems
 from zooproxy.serving.routes.wired import CHANGING, Wired, only
 from zooproxy.wire import routes
-from zooproxy.wire.answers import ModelAnswer, ModelsAnswer
+from zooproxy.wire.answers import ModelAnswer, ModelsAnswer, members_of
 
 router = APIRouter(tags=["names"])
 
@@ -102,7 +102,7 @@ async def zoo_models(provider: Wired, zoo: Zoo, filters: Filtered, paging: Paged
 )
 async def zoo_model(provider: Wired, zoo: Zoo, name: Name) -> Response:
     """An alias is answered with the name that it stands for."""
-    return JSONResponse(asdict(await provider.names.model(zoo, name)))
+    return JSONResponse(members_of(await provider.names.model(zoo, name)))
 
 
 class Entry(BaseModel):
@@ -145,7 +145,7 @@ class Entry(BaseModel):
 async def put_model(provider: Wired, zoo: Zoo, name: Name, entry: Entry) -> Response:
     """It overrules what every other layer says of the name, at once and in every process on the same database."""
     answer, is_new = await provider.names.put(zoo, name, entry.put())
-    return JSONResponse(asdict(answer), 201 if is_new else 200)
+    return JSONResponse(members_of(answer), 201 if is_new else 200)
 
 
 @router.delete(
@@ -163,4 +163,4 @@ async def delete_model(provider: Wired, zoo: Zoo, name: Name) -> Response:
 
 
 async def _page(provider: Provider, query: Query, paging: Paging) -> Response:
-    return JSONResponse(asdict(await provider.names.search(query, paging.limit, paging.cursor, paging.held)))
+    return JSONResponse(members_of(await provider.names.search(query, paging.limit, paging.cursor, paging.held)))

@@ -6,11 +6,13 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query
 from starlette.requests import Request
+from starlette.responses import Response
 
 from zooproxy.errors import BadRequest
 from zooproxy.names.catalog import Resolution
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.changers import Changers
+from zooproxy.serving.transfers import LimitedResponse, Transfers
 from zooproxy.wire.routes import WARNING_HEADER, format_warnings
 
 EXAMPLES = {
@@ -65,6 +67,11 @@ def only(*known: str) -> Any:
             raise BadRequest(f"unknown parameter {', '.join(unknown)}; known are {', '.join(known)}")
 
     return Depends(check)
+
+
+def limited(request: Request, response: Response) -> Response:
+    """``response``, its body within the number of transfers at once."""
+    return LimitedResponse(response, cast("Transfers", request.app.state.transfers))
 
 
 def warning_headers(resolution: Resolution) -> dict[str, str]:

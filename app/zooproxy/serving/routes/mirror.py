@@ -1,0 +1,38 @@
+"""A host's files under their own paths, through the cache: for curl, wget and torch.hub, which know URLs only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from starlette.requests import Request
+from starlette.responses import Response
+
+from zooproxy.serving.problems import problems
+from zooproxy.serving.routes.checkpoints import BYTES, served
+from zooproxy.serving.routes.wired import Wired
+from zooproxy.wire import routes
+
+router = APIRouter(tags=["checkpoints"])
+
+Host = Annotated[str, Path(examples=["download.pytorch.org"])]
+FilePath = Annotated[str, Path(examples=["models/resnet50-0676ba61.pth"])]
+
+
+@router.get(
+    routes.MIRROR,
+    response_class=Response,
+    responses={**BYTES, **problems(400, 403, 501, 502, 503, 507)},
+    summary="A file of an upstream host",
+)
+@router.head(routes.MIRROR, response_class=Response, include_in_schema=False)
+async def mirror(request: Request, provider: Wired, host: Host, path: FilePath) -> Response:  # noqa: ARG001  # documented
+    """The raw bytes of `https://{host}/{path}`, a query included, under the file's own name."""
+    # From the raw path: the one that the framework decoded would be quoted anew, and `%2B` is not `+` to every host.
+    rest = request.scope["raw_path"].decode("ascii").removeprefix(_PREFIX)
+    query = request.scope["query_string"].decode("ascii")
+    resolution = provider.resolution(f"https://{rest}?{query}" if query else f"https://{rest}")
+    return await served(request, provider, resolution, None)
+
+
+_PREFIX = routes.MIRROR.partition("{")[0]
