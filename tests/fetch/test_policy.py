@@ -25,6 +25,9 @@ URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
         (["lan:8000"], "http://lan:8001/x.pth", False),
         (["lan:8000"], "http://lan/x.pth", False),
         ([], URL, False),
+        ([URL], URL, True),
+        ([URL], URL + "x", False),
+        ([URL], "https://download.pytorch.org/", False),
     ],
 )
 def test_a_host_is_allowed_by_name_by_suffix_and_by_port(entries: list[str], url: str, allowed: bool) -> None:

@@ -304,7 +304,7 @@ def test_resolve_url_that_is_none_is_a_name_without_weights(url: str) -> None:
 
     with pytest.raises(NameWithoutWeights, match="a URL was published that is none"):
         catalog.resolve(parse("mmcls://x"))
-    assert catalog.hosts() <= {"host"}
+    assert catalog.allowed() <= {"host"}
     assert catalog.naming_digits("0badcafe") == ()
 
 
@@ -347,21 +347,30 @@ def test_zoos_tell_schemes_counts_and_origin(shipped: Catalog) -> None:
     assert all({"package", "version", "licence", "wheel_sha256", "date"} <= zoo.origin.keys() for zoo in shipped.zoos())
 
 
-def test_hosts_are_those_of_every_shipped_url(shipped: Catalog) -> None:
-    urls = [url for zoo in shipped.zoos() for url in shipped.map(zoo.name).values() if url]
+def test_allowed_are_the_hosts_of_shipped_urls_and_single_urls_of_hosts_where_anybody_can_publish(
+    shipped: Catalog,
+) -> None:
+    urls = {url for zoo in shipped.zoos() for url in shipped.map(zoo.name).values() if url}
 
-    assert (
-        shipped.hosts()
-        == {urlsplit(url).hostname for url in urls}
-        == {
-            "download.pytorch.org",
-            "download.openmmlab.com",
-            "openmmlab-share.oss-cn-hangzhou.aliyuncs.com",
-            "download.openxlab.org.cn",
-            "huggingface.co",
-            "github.com",
-        }
-    )
+    shared = {url for url in urls if urlsplit(url).hostname in {"github.com", "huggingface.co"}}
+    assert 0 < len(shared) < 20
+    assert shipped.allowed() == shared | {
+        "download.pytorch.org",
+        "download.openmmlab.com",
+        "openmmlab-share.oss-cn-hangzhou.aliyuncs.com",
+        "download.openxlab.org.cn",
+    }
+
+
+def test_what_shared_hosts_publish_is_resolved_to_urls_that_are_allowed(shipped: Catalog) -> None:
+    allowed = shipped.allowed()
+    names = [
+        (zoo.name, name) for zoo in shipped.zoos() for name, url in shipped.map(zoo.name).items() if url in allowed
+    ]
+
+    assert names
+    for zoo, name in names:
+        assert shipped.resolve(parse(f"{zoo}://{name}")).source.url in allowed
 
 
 def test_synced_package_puts_its_own_order_first() -> None:
@@ -383,7 +392,7 @@ def test_resolve_name_of_a_sites_own_file_is_that_file() -> None:
     found = catalog.resolve(parse("openmmlab://mine"))
 
     assert found.source == Source("local://-/models/r%20n-0badcafe.pth", "0badcafe", "r n-0badcafe.pth")
-    assert catalog.hosts() == {"-"}
+    assert catalog.allowed() == {"-"}
     assert catalog.naming_digits("0badcafe") == (("openmmlab://mine", models["mine"]),)
 
 

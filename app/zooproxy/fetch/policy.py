@@ -45,11 +45,13 @@ class Candidate:
 class AllowedHosts:
     """The hosts whose URLs are fetched: exact names, ``*.suffix`` (the subdomains, not the suffix itself) or ``*``.
 
-    An entry without a port allows every port of its host.
+    An entry without a port allows every port of its host; one that is a whole URL allows just that.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
-        entries = [entry.lower() for entry in entries]
+        entries = list(entries)
+        self._urls = frozenset(entry for entry in entries if "://" in entry)
+        entries = [entry.lower() for entry in entries if "://" not in entry]
         self._exact = frozenset(entry for entry in entries if not entry.startswith("*"))
         self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
         self._all = "*" in entries
@@ -58,7 +60,7 @@ class AllowedHosts:
         parts = urlsplit(url)
         host = parts.hostname or ""
         names = {host, parts.netloc.rpartition("@")[2].lower()}
-        return self._all or bool(names & self._exact) or host.endswith(self._suffixes)
+        return self._all or bool(names & self._exact) or host.endswith(self._suffixes) or url in self._urls
 
     def check(self, url: str) -> None:
         """

@@ -23,7 +23,7 @@ from zooproxy.names.search import words_of
 from zooproxy.names.sections import Section, shipped_corrections, shipped_sections
 from zooproxy.names.spellings import spell
 from zooproxy.names.suggestions import LIMIT, Suggester
-from zooproxy.names.zoos import NOT_SHIPPED, RECIPE_OF_ZOO, ZOO_OF_SCHEME, Zoo, schemes_of
+from zooproxy.names.zoos import NOT_SHIPPED, RECIPE_OF_ZOO, SHARED_HOSTS, ZOO_OF_SCHEME, Zoo, schemes_of
 
 Located = Union[Reference, LocalFile]
 
@@ -135,10 +135,12 @@ class Catalog:
         """
         return dict(self._zoo(zoo).aliases)
 
-    def hosts(self) -> frozenset[str]:
-        """The hosts of every URL in the catalog (lower case, without ports)."""
+    def allowed(self) -> frozenset[str]:
+        """What may be fetched without an operator's word: hosts (lower case, without ports) of the URLs in the catalog;
+        of hosts where anybody can publish, those URLs alone."""
         urls = (url for names in self._zoos.values() for _, url in names.located())
-        return frozenset(host for host in map(_host_of, urls) if host)
+        located = ((_host_of(url), url) for url in urls)
+        return frozenset(url if host in SHARED_HOSTS else host for host, url in located if host)
 
     def resolve(self, reference: Reference) -> Resolution:
         """What ``reference`` stands for.

@@ -31,6 +31,9 @@ ZOO_OF_PACKAGE: Final[Mapping[str, str]] = {
 #: Known, and never shipped: the package is GPL-3.0. A site can sync it for itself.
 NOT_SHIPPED: Final = frozenset({"mmyolo"})
 
+#: Hosts where anybody can publish: that the catalog has a few files there says nothing about the others.
+SHARED_HOSTS: Final = frozenset({"github.com", "huggingface.co"})
+
 #: The zoos whose names come with zooproxy, in the order in which they are listed.
 SHIPPED: Final = (
     TORCHVISION,

@@ -37,7 +37,7 @@ class Fetching:
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
         self._mirrors = Mirrors(settings.mirrors, settings.parent)
-        self._hosts = AllowedHosts([*catalog.hosts(), *settings.allow_hosts])
+        self._hosts = AllowedHosts([*catalog.allowed(), *settings.allow_hosts])
 
     def check_host(self, url: str) -> None:
         """
