@@ -28,7 +28,7 @@ class Load:
 
 
 def run(smoke: bool) -> list[Figure]:
-    rounds, size = (1, 4 << 20) if smoke else (7, 256 << 20)
+    rounds, size = (1, 4 << 20) if smoke else (5, 128 << 20)
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         (root / "www" / "models").mkdir(parents=True)
@@ -39,7 +39,7 @@ def run(smoke: bool) -> list[Figure]:
                 fetch(f"{proxy.url}/v1/resolve?ref=mmcls://vgg16")
                 program("wrk")
                 figures = _hot(nginx, proxy, rounds, connections=(1,) if smoke else (1, 16, 64))
-                figures += _lookups(proxy, rounds, seconds=1 if smoke else 3)
+                figures += _lookups(proxy, rounds, seconds=1 if smoke else 2)
                 figures.append(_memory(proxy, size))
             figures.append(_start(root / "data", mirrors))
     return figures

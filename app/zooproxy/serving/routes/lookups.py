@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,7 +23,7 @@ from zooproxy.wire.answers import NamesAnswer, ResolveAnswer, ZooAnswer, members
 
 router = APIRouter(tags=["names"])
 
-Zoo = Annotated[str, Path(examples=["torchvision"])]
+ZOO = Parameter("zoo", "a zoo's name", (("torchvision", "torchvision"),), required=True, where="path")
 REF = Parameter("ref", "a reference, percent-encoded", tuple((name, one["value"]) for name, one in EXAMPLES.items()))
 URL = Parameter(
     "url",
@@ -71,19 +71,27 @@ async def zoos(request: Request, provider: Wired) -> Response:
 
 
 @router.get(
-    routes.ZOO_MAP, response_model=dict[str, str | None], responses=problems(404), summary="A zoo's map, as mmengine's"
+    routes.ZOO_MAP,
+    response_model=dict[str, str | None],
+    responses=problems(404),
+    summary="A zoo's map, as mmengine's",
+    openapi_extra=described(ZOO),
 )
-async def zoo_map(request: Request, zoo: Zoo, provider: Wired) -> Response:
+async def zoo_map(request: Request) -> Response:
     """``{"name": "url"}``, in mmengine's order; null where a name was never given weights."""
-    return _tagged(request, provider.catalog.map(zoo))
+    return _tagged(request, provider_of(request).catalog.map(request.path_params["zoo"]))
 
 
 @router.get(
-    routes.ZOO_ALIASES, response_model=dict[str, str], responses=problems(404), summary="A zoo's deprecated names"
+    routes.ZOO_ALIASES,
+    response_model=dict[str, str],
+    responses=problems(404),
+    summary="A zoo's deprecated names",
+    openapi_extra=described(ZOO),
 )
-async def zoo_aliases(request: Request, zoo: Zoo, provider: Wired) -> Response:
+async def zoo_aliases(request: Request) -> Response:
     """``{"old": "new"}``; exactly as mmengine has them: what leads nowhere there, `resolve` repairs."""
-    return _tagged(request, provider.catalog.aliases(zoo))
+    return _tagged(request, provider_of(request).catalog.aliases(request.path_params["zoo"]))
 
 
 def _tagged(request: Request, value: Mapping[str, Any] | list[Any]) -> Response:

@@ -1,4 +1,4 @@
-"""Query parameters of the routes that clusters repeat: read and checked by hand, described to OpenAPI all the same.
+"""Parameters of the routes that clusters repeat: read and checked by hand, described to OpenAPI all the same.
 
 FastAPI's own parameters cost such a route more than its answer does; and it lets a misspelt one pass.
 """
@@ -15,12 +15,13 @@ from zooproxy.errors import BadRequest
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """``examples`` by name, as OpenAPI lists them."""
+    """``examples`` by name, as OpenAPI lists them; ``where``: ``query`` or ``path``."""
 
     name: str
     description: str
     examples: tuple[tuple[str, str], ...]
     required: bool = False
+    where: str = "query"
 
 
 def described(*parameters: Parameter) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def described(*parameters: Parameter) -> dict[str, Any]:
 def _described(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": parameter.where,
         "required": parameter.required,
         "description": parameter.description,
         "schema": {"type": "string"},
@@ -40,7 +41,7 @@ def _described(parameter: Parameter) -> dict[str, Any]:
 
 
 def read(request: Request, *parameters: Parameter) -> tuple[str | None, ...]:
-    """Their values in this order, None for those that are not given.
+    """The values of query parameters in this order, None for those that are not given.
 
     Raises:
         BadRequest: one is required and missing, given twice, or not among these.
