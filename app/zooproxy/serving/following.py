@@ -17,7 +17,7 @@ from zooproxy.cache.blobs import HeldBlob
 from zooproxy.errors import ZooproxyError
 from zooproxy.provide.growing import Following, Growing
 from zooproxy.serving.ranges import Answer, NotModified, Part, Unsatisfiable, Whole, answer
-from zooproxy.serving.replies import ZERO_COPY, disposition, raw_representation, reply
+from zooproxy.serving.replies import ZERO_COPY, disposition, left, raw_representation, reply
 from zooproxy.wire.answers import FILLING, HELD
 from zooproxy.wire.routes import OCTETS, STATE_HEADER
 
@@ -87,7 +87,7 @@ class FollowingResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        gone = asyncio.create_task(_left(receive))
+        gone = asyncio.create_task(left(receive))
         by_kernel = self._length is not None and ZERO_COPY in scope.get("extensions", ())
         try:
             await self._stream(send, gone, by_kernel)
@@ -110,8 +110,3 @@ class FollowingResponse(Response):
                         block = await asyncio.to_thread(self._following.read, file, offset, count)
                         message = {"type": "http.response.body", "body": block}
                     await send({**message, "more_body": True})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

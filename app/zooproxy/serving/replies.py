@@ -94,7 +94,7 @@ class SegmentsResponse(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
             # Servers drop what is sent after a client has left; unwatched, the rest of the blob would be read for it.
-            gone = asyncio.create_task(_left(receive))
+            gone = asyncio.create_task(left(receive))
             zero_copy = ZERO_COPY in scope.get("extensions", ()) and self._blob.path is not None
             try:
                 await (self._send_by_kernel(send, gone) if zero_copy else self._send_blocks(send, gone))
@@ -169,7 +169,8 @@ def _read(batch: list[Segment], descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
+    """Returns when the client has."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
