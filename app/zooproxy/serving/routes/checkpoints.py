@@ -131,7 +131,7 @@ async def _representation(provider: Provider, resolution: Resolution, form: Form
 async def tensors(
     resolution: Resolved,
     provider: Wired,
-    variant: Annotated[Literal["full", "model"], _VARIANT] = "model",
+    variant: ReadVariant = "model",
     prefix: Prefix = None,
     dtype: Dtype = None,
 ) -> Response:
