@@ -38,27 +38,59 @@ def test_the_environment_outranks_the_file(elsewhere: Path, monkeypatch: pytest.
 def test_every_unknown_variable_is_named_and_the_clients_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ZOOPROXY", "ZOOPROXY_TOKEN", "ZOOPROXY_LOCK", "ZOOPROXY_CACHE_DIR", "ZOOPROXY_OFLINE", "ZOOPROXY_X"):
         monkeypatch.setenv(name, "1")
-    with pytest.raises(SettingsError, match=r"^unknown setting ZOOPROXY_OFLINE, ZOOPROXY_X; known are .*ZOOPROXY_PORT"):
+    words = (
+        r"^unknown setting ZOOPROXY_OFLINE \(did you mean ZOOPROXY_OFFLINE\?\), ZOOPROXY_X.*; 'zooproxy config example'"
+    )
+    with pytest.raises(SettingsError, match=words):
         read_settings()
 
 
-def test_every_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_wrong_value_is_named_with_what_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOOPROXY_PORT", "none")
     monkeypatch.setenv("ZOOPROXY_OFFLINE", "perhaps")
-    with pytest.raises(SettingsError, match=r"ZOOPROXY_PORT: .*ZOOPROXY_OFFLINE: "):
+    with pytest.raises(SettingsError, match=r"ZOOPROXY_PORT: .*integer.*port to listen on.*ZOOPROXY_OFFLINE: "):
         read_settings()
 
 
-def test_a_list_that_is_no_json_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZOOPROXY_ALLOW_HOSTS", "a,b")
-    with pytest.raises(SettingsError, match=r"allow_hosts.*written as JSON"):
+@pytest.mark.parametrize(("name", "way_out"), [("ALLOW_HOSTS", r'\["a", "b"\]'), ("MIRRORS", r'{"name": "value"}')])
+def test_a_variable_that_is_no_json_is_refused_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, name: str, way_out: str
+) -> None:
+    monkeypatch.setenv(f"ZOOPROXY_{name}", "a,b")
+    with pytest.raises(SettingsError, match=f"^ZOOPROXY_{name} is not written as JSON: {way_out}$"):
         read_settings()
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("ofline = true\n", "unknown setting ofline"), ("port =\n", "zooproxy.toml")]
+    ("text", "words"),
+    [
+        ("ofline = true\n", r"^unknown setting ofline in zooproxy.toml \(did you mean offline\?\)"),
+        ("zzz = true\n", r"^unknown setting zzz in zooproxy.toml; 'zooproxy config example' shows every one$"),
+        ("port = 99999\n", r"^port in zooproxy.toml: .*65535 \(port to listen on"),
+        ("[s3.default]\nsecret_ky = 'x'\n", r"s3.default.secret_ky in zooproxy.toml \(did you mean secret_key\?\)"),
+        ("[s3.default]\nregion = 3\n", r"^s3.default.region in zooproxy.toml: .*string"),
+        ("port =\n", r"^zooproxy.toml is no TOML: .*line 1"),
+        ("# \udce9\n", r"^zooproxy.toml is no TOML: .*utf-8"),
+    ],
 )
-def test_a_file_that_is_wrong_is_refused(elsewhere: Path, text: str, words: str) -> None:
-    (elsewhere / "zooproxy.toml").write_text(text)
+def test_a_file_that_is_wrong_is_refused_with_the_key_and_what_would_be_right(
+    elsewhere: Path, text: str, words: str
+) -> None:
+    (elsewhere / "zooproxy.toml").write_text(text, "utf-8", "surrogateescape")
     with pytest.raises(SettingsError, match=words):
         read_settings()
+
+
+def test_a_secret_that_is_wrong_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOOPROXY_ADMIN_TOKENS", '{"secret": 1}')
+    with pytest.raises(SettingsError, match=r"^ZOOPROXY_ADMIN_TOKENS: .*valid list") as refusal:
+        read_settings()
+    assert "secret" not in str(refusal.value)
+
+
+def test_another_file_is_read_in_place_of_the_usual_one(elsewhere: Path) -> None:
+    (elsewhere / "zooproxy.toml").write_text("port = 1\n")
+    (elsewhere / "other.toml").write_text("port = 2\n")
+    assert read_settings(elsewhere / "other.toml").port == 2
+    with pytest.raises(SettingsError, match=r"^there is no file none.toml$"):
+        read_settings(Path("none.toml"))

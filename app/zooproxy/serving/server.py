@@ -45,7 +45,11 @@ async def _serve(settings: Settings) -> None:
             host, port = listening.getsockname()[:2]
             _log.info("zooproxy listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
             config = uvicorn.Config(
-                create_app(provider, Transfers(settings.transfers), settings.admin_tokens),
+                create_app(
+                    provider,
+                    Transfers(settings.transfers),
+                    [token.get_secret_value() for token in settings.admin_tokens],
+                ),
                 http=ZeroCopyProtocol,
                 ws="none",
                 log_config=None,

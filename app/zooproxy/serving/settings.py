@@ -1,16 +1,18 @@
 """The service's settings: environment variables ``ZOOPROXY_<NAME>``, or the same names in ``zooproxy.toml``.
 
 The environment outranks the file. A key that is not known is refused, in either place: a setting that is misspelt
-must not be a setting that is silently off.
+must not be a setting that is silently off. ``zooproxy.example.toml`` is made from the descriptions here.
 """
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -34,7 +36,6 @@ _CLIENTS: Final = frozenset(
     {"ZOOPROXY_TOKEN", "ZOOPROXY_CACHE_DIR", "ZOOPROXY_CACHE_SIZE", "ZOOPROXY_CONNECTIONS", "ZOOPROXY_LOCK"}
 )
 
-
 _BASE = "^https?://[^/?#]+/?$"
 
 
@@ -51,38 +52,93 @@ class S3Cluster(BaseModel):
 
 
 class Settings(BaseSettings):
-    """What an operator can set; each description is the README's."""
+    """What an operator can set. ``title`` begins a group of keys in the example file."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid", frozen=True)
 
-    data_dir: Annotated[Path, Field(description="where blobs and the database lie")] = Path(".zooproxy")
+    data_dir: Annotated[
+        Path,
+        Field(
+            title="The service",
+            description="where blobs and the database lie; a local file system (locks and SQLite's WAL need one)",
+        ),
+    ] = Path(".zooproxy")
     host: Annotated[str, Field(description="address to listen on")] = "0.0.0.0"  # noqa: S104  # a proxy for the LAN
     port: Annotated[int, Field(description="port to listen on; 0 takes a free one", ge=0, le=65535)] = DEFAULT_PORT
-    offline: Annotated[bool, Field(description="serve what is held and fetch nothing")] = False
+    database_url: Annotated[
+        str | None,
+        Field(
+            description="SQLAlchemy URL of the database; without one, SQLite in the data directory",
+            examples=["sqlite:////var/lib/zooproxy/zooproxy.db"],
+        ),
+    ] = None
+    transfers: Annotated[
+        int,
+        Field(
+            description="how many files are sent at once; as many requests wait, the rest get 503 with Retry-After",
+            ge=1,
+        ),
+    ] = 512
+    shutdown_seconds: Annotated[
+        int, Field(description="how long running transfers may take to end after SIGTERM", ge=0)
+    ] = 30
+    admin_tokens: Annotated[
+        list[SecretStr],
+        Field(
+            title="Access",
+            description="bearer tokens for calls that change state; with none, only programs on the proxy's own "
+            "machine may make them",
+            examples=[["<32 random characters>"]],
+        ),
+    ] = []
+    offline: Annotated[
+        bool, Field(title="Whom it fetches from", description="serve what is held and fetch nothing")
+    ] = False
     mirrors: Annotated[
         dict[str, list[str]],
-        Field(description='JSON, host -> base URLs tried before the host itself; "off" at the end leaves the host out'),
+        Field(
+            description='host -> base URLs tried before the host itself; "off" at the end leaves the host out',
+            examples=[{"download.openmmlab.com": ["https://mirror.lan/openmmlab", "off"]}],
+        ),
     ] = {}
     parent: Annotated[
-        str | None, Field(description="base URL of another zooproxy to ask first, for every source", pattern=_BASE)
+        str | None,
+        Field(
+            description="base URL of another zooproxy to ask first, for every source",
+            pattern=_BASE,
+            examples=["http://core.lan:8765"],
+        ),
     ] = None
-    pins: Annotated[dict[str, str], Field(description="JSON, reference -> the full sha256 it must have")] = {}
+    pins: Annotated[
+        dict[str, str],
+        Field(
+            description="reference -> the full sha256 it must have; holds for every reference to that source and "
+            "outranks the hint in a file name",
+            examples=[{"torchvision://resnet50": "<64 hexadecimal digits>"}],
+        ),
+    ] = {}
     allow_hosts: Annotated[
         list[str],
-        Field(description="JSON list of hosts to fetch from besides the catalog's own; `*.example.org` and `*` work"),
+        Field(
+            description="hosts to fetch from besides the catalog's own; `*.example.org` and `*` work",
+            examples=[["files.example.org", "*.internal.example"]],
+        ),
+    ] = []
+    private_hosts: Annotated[
+        list[str], Field(description="hosts that may have addresses which are not public; mirrors may anyway")
     ] = []
     s3: Annotated[
         dict[str, S3Cluster],
         Field(
-            description='JSON, cluster -> `{"endpoint", "region", "access_key", "secret_key", "path_style"}`;'
-            " `default` is that of references without a cluster; without keys it is asked anonymously"
+            description="S3 services by the cluster's name; `default` is that of references without a cluster; "
+            "without keys it is asked anonymously",
+            examples=[{"default": {"endpoint": "https://s3.lan", "access_key": "…", "secret_key": "…"}}],
         ),
     ] = {}
-    private_hosts: Annotated[
-        list[str],
-        Field(description="JSON list of hosts that may have addresses which are not public; mirrors may anyway"),
-    ] = []
-    max_file_bytes: Annotated[int, Field(description="largest file that is fetched, in bytes; 0 for any", ge=0)] = 0
+    max_file_bytes: Annotated[
+        int,
+        Field(title="How it fetches", description="largest file that is fetched, in bytes; 0 for any", ge=0),
+    ] = 0
     spare_bytes: Annotated[int, Field(description="bytes of the disk that fills leave free", ge=0)] = 64 << 20
     fills: Annotated[int, Field(description="how many fills run at once", ge=1)] = 8
     fills_per_host: Annotated[int, Field(description="how many of them from one host", ge=1)] = 4
@@ -90,30 +146,18 @@ class Settings(BaseSettings):
         int, Field(description="attempts in a row without a new byte before a candidate is left for the next", ge=1)
     ] = 5
     retry_seconds: Annotated[
-        float, Field(description="the first delay between attempts; it doubles, with jitter, up to 20 s", ge=0)
+        float,
+        Field(
+            description="the first delay between attempts; it doubles, with jitter, up to 20 s; a Retry-After up to a "
+            "minute is honoured",
+            ge=0,
+        ),
     ] = 0.5
     stall_seconds: Annotated[float, Field(description="how long an upstream may send nothing", gt=0)] = 60.0
     minimum_rate: Annotated[
         int, Field(description="bytes per second, over a minute, below which a transfer counts as stalled", ge=0)
     ] = 16 << 10
     bandwidth: Annotated[int, Field(description="bytes per second of all fills together; 0 for any", ge=0)] = 0
-    database_url: Annotated[
-        str | None, Field(description="SQLAlchemy URL of the database; SQLite in the data directory by default")
-    ] = None
-    admin_tokens: Annotated[
-        list[str],
-        Field(
-            description="JSON list of bearer tokens for calls that change state; with none, only programs on this "
-            "machine may make them",
-            repr=False,
-        ),
-    ] = []
-    transfers: Annotated[
-        int, Field(description="how many files are sent at once; as many requests wait, the rest get 503", ge=1)
-    ] = 512
-    shutdown_seconds: Annotated[
-        int, Field(description="how long running transfers may take to end after SIGTERM", ge=0)
-    ] = 30
 
     @classmethod
     def settings_customise_sources(
@@ -131,33 +175,88 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'zooproxy.db'}"
 
 
-def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process.
+def read_settings(file: Path | None = None) -> Settings:
+    """The settings of this process; ``file`` instead of ``zooproxy.toml`` in the working directory.
 
     Raises:
         SettingsError: a key is not known or a value is not what it should be; all of them are named.
     """
-    _refuse_unknown(os.environ if environ is None else environ)
+    path = Path(FILE) if file is None else file
+    if file is not None and not file.is_file():
+        raise SettingsError(f"there is no file {file}")
+    _refuse_unknown(os.environ)
     try:
-        return Settings()
+        found = _from(path)()
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(dict(problem)) for problem in error.errors())) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{FILE}: {error}") from error
+        faults = [_sentence(dict(problem), path, os.environ) for problem in error.errors()]
+        raise SettingsError("; ".join(faults)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is no TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except SourceError as error:
-        raise SettingsError(f"{error}; lists and maps are written as JSON") from error
+        raise SettingsError(_not_json(os.environ)) from error
+    return Settings.model_construct(found.model_fields_set, **vars(found))
+
+
+def where_set(file: Path | None = None) -> Mapping[str, str]:
+    """By key, the variable or the file that says what it is; those with their default are not among them."""
+    path = Path(FILE) if file is None else file
+    in_file = tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
+    variables = {name.upper(): name for name in os.environ}
+    by_variable = {key: variables.get(variable_of(key)) for key in Settings.model_fields}
+    return {key.lower(): str(path) for key in in_file} | {key: name for key, name in by_variable.items() if name}
+
+
+def variable_of(key: str) -> str:
+    return PREFIX + key.upper()
+
+
+def _from(file: Path) -> type[Settings]:
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    return FromFile
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | _CLIENTS
+    known = {variable_of(key) for key in Settings.model_fields} | _CLIENTS
     unknown = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known - _CLIENTS))}")
+        named = ", ".join(name + _guess(name.upper(), sorted(known)) for name in unknown)
+        raise SettingsError(f"unknown setting {named}; {_WAY_OUT}")
 
 
-def _sentence(problem: Mapping[str, object]) -> str:
-    location = problem["loc"]
-    key = ".".join(str(part) for part in location) if isinstance(location, tuple) else str(location)
+_WAY_OUT = "'zooproxy config example' shows every one"
+
+
+def _sentence(problem: Mapping[str, Any], file: Path, environ: Mapping[str, str]) -> str:
+    """Where a fault stands, what it is, and what would be right. No values: they may be secrets."""
+    key, *inner = (str(part) for part in problem["loc"])
+    path = ".".join((key, *inner))
+    if key not in Settings.model_fields:
+        return f"unknown setting {key} in {file}{_guess(key.lower(), list(Settings.model_fields))}; {_WAY_OUT}"
+    is_variable = any(name.upper() == variable_of(key) for name in environ)
+    where = ".".join((variable_of(key), *inner)) if is_variable else f"{path} in {file}"
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {key} in {FILE}"
-    return f"{PREFIX}{key.upper()}: {problem['msg']}"
+        return f"unknown setting {where}{_guess(inner[-1].lower(), list(S3Cluster.model_fields))}"
+    return f"{where}: {problem['msg']} ({Settings.model_fields[key].description})"
+
+
+def _not_json(environ: Mapping[str, str]) -> str:
+    """Which variables of lists and maps hold something else; the library names one, in its own words."""
+    kinds = {variable_of(key): field.default for key, field in Settings.model_fields.items()}
+    wrong = []
+    for name, value in environ.items():
+        try:
+            if isinstance(kinds.get(name.upper()), list | dict):
+                json.loads(value)
+        except ValueError:
+            example = '["a", "b"]' if isinstance(kinds[name.upper()], list) else '{"name": "value"}'
+            wrong.append(f"{name} is not written as JSON: {example}")
+    return "; ".join(wrong)
+
+
+def _guess(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -45,9 +45,7 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
         SettingsError: a setting contradicts the catalog or itself.
         CacheError: the data directory or the database cannot be used.
     """
-    catalog = Catalog.shipped().layered(site_sections(settings.data_dir))
-    pins = Pins(catalog, settings.pins)
-    fetching = Fetching(settings, catalog)
+    catalog, pins, fetching = _agreed(settings)
     async with AsyncExitStack() as stack:
         store = LocalBlobStore(settings.data_dir)
         database = await stack.enter_async_context(open_database(settings.database))
@@ -61,3 +59,17 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
         stack.push_async_callback(derived.close)
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
         yield Provider(names, pins, Held(store, index, tensor_indexes, derived), fills)
+
+
+def check_settings(settings: Settings) -> None:
+    """All that can be told of the settings without opening anything.
+
+    Raises:
+        SettingsError: a setting contradicts the catalog or itself.
+    """
+    _agreed(settings)
+
+
+def _agreed(settings: Settings) -> tuple[Catalog, Pins, Fetching]:
+    catalog = Catalog.shipped().layered(site_sections(settings.data_dir))
+    return catalog, Pins(catalog, settings.pins), Fetching(settings, catalog)
