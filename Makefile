@@ -4,6 +4,8 @@ SERVE_ENV := .venv-serve
 DEV_ENV := .venv
 BIN := $(DEV_ENV)/bin
 PIP := -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+PROGRAMS := nginx wrk curl wget aria2c openssl
+PACKAGES := nginx-core wrk curl wget aria2 openssl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 
@@ -19,9 +21,9 @@ serve: $(SERVE_ENV)/.ready  ## run the proxy on port 8765 (its state lies in .st
 test: $(DEV_ENV)/.ready  ## run every test, with coverage
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
-components:  ## the programs that benchmarks and their test need beside Python (Debian packages)
-	@export PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null && command -v wrk >/dev/null && command -v curl >/dev/null \
-	|| { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install -y --no-install-recommends nginx-core wrk curl; }
+components:  ## the programs that tests and benchmarks run beside Python (Debian packages)
+	@PATH="$$PATH:/usr/sbin" which $(PROGRAMS) >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq \
+	-o DPkg::Lock::Timeout=300 install -y --no-install-recommends $(PACKAGES); }
 
 lint: $(DEV_ENV)/.ready imports  ## style, layers
 	$(BIN)/ruff check .

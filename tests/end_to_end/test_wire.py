@@ -45,6 +45,30 @@ def test_a_raw_reply_carries_its_digest_as_tag_and_as_repr_digest(proxy: ProxyPr
     assert "content-encoding" not in answer.headers
 
 
+def digest_field(data: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+
+def test_a_variant_carries_its_digest_where_it_is_wanted(proxy: ProxyProcess) -> None:
+    wanted = {"Want-Repr-Digest": "sha-512=3, sha-256=10"}
+    for form in ("safetensors", "pth"):
+        whole = proxy.get("/v1/checkpoint", REF, wanted, format=form)
+        assert whole.headers["repr-digest"] == digest_field(whole.content)
+        part = proxy.get("/v1/checkpoint", REF, {**wanted, "Range": "bytes=0-9"}, format=form)
+        assert (part.status_code, part.headers["repr-digest"]) == (206, digest_field(whole.content))
+        assert "repr-digest" not in proxy.get("/v1/checkpoint", REF, format=form).headers
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"), [("sha-256=0", False), ("sha-256=1", True), ("sha-512=1", True), ("sha-256=11, nonsense", True)]
+)
+def test_a_raw_reply_leaves_its_digest_out_only_for_those_who_refuse_it(
+    proxy: ProxyProcess, wish: str, told: bool
+) -> None:
+    answer = proxy.get("/v1/checkpoint", REF, {"Want-Repr-Digest": wish}, variant="raw")
+    assert ("repr-digest" in answer.headers) is told
+
+
 @pytest.mark.parametrize("variant", ["raw", "model"])
 def test_head_is_get_without_the_body(proxy: ProxyProcess, variant: str) -> None:
     head = proxy.request("HEAD", "/v1/checkpoint", REF, variant=variant)

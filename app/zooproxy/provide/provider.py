@@ -22,6 +22,7 @@ from zooproxy.provide.fills import Fills
 from zooproxy.provide.growing import Growing
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
+from zooproxy.provide.rendition_digests import RenditionDigests
 from zooproxy.provide.renditions import Renditions
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.wire import fills as fills_wire
@@ -51,6 +52,7 @@ class Provider:
         self._held = held
         self.fills = fills
         self._renditions = Renditions()
+        self.rendition_digests = RenditionDigests()
 
     @property
     def catalog(self) -> Catalog:

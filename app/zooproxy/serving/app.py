@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 import zooproxy
 from zooproxy.provide.provider import Provider
+from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.changers import Changers
 from zooproxy.serving.problems import add_problem_handlers
 from zooproxy.serving.routes import cache, checkpoints, fills, health, lookups, mirror, models
@@ -21,7 +22,12 @@ Every refusal is an RFC 9457 `application/problem+json`; its `type` ends with th
 """
 
 
-def create_app(provider: Provider, transfers: Transfers, admin_tokens: Iterable[str] = ()) -> FastAPI:
+def create_app(
+    provider: Provider,
+    transfers: Transfers,
+    admin_tokens: Iterable[str] = (),
+    acceleration: Acceleration | None = None,
+) -> FastAPI:
     """``admin_tokens`` may change state; with none of them, requests from this machine may."""
     app = FastAPI(
         title="zooproxy",
@@ -32,6 +38,7 @@ def create_app(provider: Provider, transfers: Transfers, admin_tokens: Iterable[
     )
     app.state.provider = provider
     app.state.transfers = transfers
+    app.state.acceleration = acceleration
     app.state.changers = Changers(admin_tokens)
     add_problem_handlers(app)
     for router in (

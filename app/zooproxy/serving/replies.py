@@ -18,6 +18,8 @@ from zooproxy.cache.blobs import HeldBlob
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
 from zooproxy.formats.segments import BlobRange, Literal, Rendition, Segment, cut
+from zooproxy.serving.digest_wishes import HEADER as WANT_DIGEST
+from zooproxy.serving.digest_wishes import sha256_wish
 from zooproxy.serving.ranges import NotModified, Part, Unsatisfiable, answer
 from zooproxy.wire.routes import OCTETS
 
@@ -46,33 +48,43 @@ def raw_representation(blob: HeldBlob, file_name: str) -> Representation:
     return Representation(blob, whole, blob.size, f'"{blob.digest}"', file_name, blob.digest)
 
 
-def rendered_representation(blob: HeldBlob, rendition: Rendition, file_name: str) -> Representation:
+def rendered_representation(
+    blob: HeldBlob, rendition: Rendition, file_name: str, digest: Sha256 | None = None
+) -> Representation:
     """A rendition of the blob: its segments and the blob's digest determine every byte, so their hash tags it."""
     etag = f'"{Sha256.of((blob.digest + rendition.fingerprint).encode())}"'
     stem = file_name.rpartition(".")[0] or file_name
-    return Representation(
-        blob, rendition.segments, rendition.length, etag, stem + rendition.suffix, media_type=rendition.media_type
-    )
+    name = stem + rendition.suffix
+    return Representation(blob, rendition.segments, rendition.length, etag, name, digest, rendition.media_type)
 
 
 def reply(request: Request, what: Representation, extra: Mapping[str, str]) -> Response:
     """The reply to a GET or a HEAD: 200, 206, 304 or 416."""
     found = answer(request.headers, what.length, what.etag)
-    headers = {"ETag": what.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache", **extra}
-    if what.digest is not None:
-        headers["Repr-Digest"] = what.digest.repr_digest()
+    headers = {**common_headers(request, what), **extra}
     if isinstance(found, NotModified):
         return Response(status_code=304, headers=headers)
     if isinstance(found, Unsatisfiable):
         headers["Content-Range"] = f"bytes */{what.length}"
         return Response(status_code=416, headers=headers)
-    headers["Content-Disposition"] = disposition(what.file_name)
-    headers["X-Content-Type-Options"] = "nosniff"
+    headers |= body_headers(what)
     if not isinstance(found, Part):
         return SegmentsResponse(what, what.segments, what.length, 200, headers)
     end = found.start + found.length - 1
     headers["Content-Range"] = f"bytes {found.start}-{end}/{what.length}"
     return SegmentsResponse(what, cut(what.segments, found.start, found.length), found.length, 206, headers)
+
+
+def common_headers(request: Request, what: Representation) -> dict[str, str]:
+    """What every reply about ``what`` says, with a body or without."""
+    headers = {"ETag": what.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
+    if what.digest is not None and sha256_wish(request.headers.get(WANT_DIGEST)) != 0:
+        headers["Repr-Digest"] = what.digest.repr_digest()
+    return headers
+
+
+def body_headers(what: Representation) -> dict[str, str]:
+    return {"Content-Disposition": disposition(what.file_name), "X-Content-Type-Options": "nosniff"}
 
 
 class SegmentsResponse(Response):

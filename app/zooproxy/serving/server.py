@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from zooproxy.errors import SettingsError
+from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.app import create_app
 from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.settings import Settings
@@ -49,6 +50,7 @@ async def _serve(settings: Settings) -> None:
                     provider,
                     Transfers(settings.transfers),
                     [token.get_secret_value() for token in settings.admin_tokens],
+                    Acceleration(settings.accel_redirect) if settings.accel_redirect else None,
                 ),
                 http=ZeroCopyProtocol,
                 ws="none",

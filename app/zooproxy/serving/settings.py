@@ -79,6 +79,15 @@ class Settings(BaseSettings):
             ge=1,
         ),
     ] = 512
+    accel_redirect: Annotated[
+        str | None,
+        Field(
+            description="behind nginx: its internal location over DATA_DIR/blobs, from which it sends raw files itself "
+            "(docker/nginx.conf)",
+            pattern="^/.*/$",
+            examples=["/zooproxy-blobs/"],
+        ),
+    ] = None
     shutdown_seconds: Annotated[
         int, Field(description="how long running transfers may take to end after SIGTERM", ge=0)
     ] = 30

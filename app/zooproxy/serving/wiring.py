@@ -58,7 +58,9 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
         derived = Derived(store, index, tensor_indexes)
         stack.push_async_callback(derived.close)
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
-        yield Provider(names, pins, Held(store, index, tensor_indexes, derived), fills)
+        provider = Provider(names, pins, Held(store, index, tensor_indexes, derived), fills)
+        stack.push_async_callback(provider.rendition_digests.close)
+        yield provider
 
 
 def check_settings(settings: Settings) -> None:

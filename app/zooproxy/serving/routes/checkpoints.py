@@ -16,10 +16,12 @@ from zooproxy.formats.forms import Form
 from zooproxy.names.catalog import Resolution
 from zooproxy.provide.growing import Growing
 from zooproxy.provide.provider import Provider
+from zooproxy.serving.digest_wishes import HEADER as WANT_DIGEST
+from zooproxy.serving.digest_wishes import sha256_wish
 from zooproxy.serving.following import Cold, follow
 from zooproxy.serving.problems import problems
-from zooproxy.serving.replies import Representation, disposition, raw_representation, rendered_representation, reply
-from zooproxy.serving.routes.wired import Resolved, Wired, limited, only, warning_headers
+from zooproxy.serving.replies import Representation, disposition, raw_representation, rendered_representation
+from zooproxy.serving.routes.wired import Resolved, Wired, limited, only, sent, warning_headers
 from zooproxy.wire import routes
 from zooproxy.wire.answers import ABSENT, FILLING, HELD
 from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
@@ -99,8 +101,8 @@ async def served(request: Request, provider: Provider, resolution: Resolution, f
         arriving = await provider.arriving(resolution)
         if isinstance(arriving, Growing):
             return limited(request, await follow(request, Cold(arriving, resolution.source.file_name), warnings))
-    what = await _representation(provider, resolution, form)
-    return limited(request, reply(request, what, {routes.STATE_HEADER: HELD, **warnings}))
+    what = await _representation(request, provider, resolution, form)
+    return sent(request, what, {routes.STATE_HEADER: HELD, **warnings})
 
 
 def _absent(resolution: Resolution, state: str, warnings: dict[str, str]) -> Response:
@@ -110,12 +112,17 @@ def _absent(resolution: Resolution, state: str, warnings: dict[str, str]) -> Res
     return response
 
 
-async def _representation(provider: Provider, resolution: Resolution, form: Form | None) -> Representation:
+async def _representation(
+    request: Request, provider: Provider, resolution: Resolution, form: Form | None
+) -> Representation:
     file_name = resolution.source.file_name
     if form is None:
         return raw_representation(await provider.raw(resolution), file_name)
     blob, rendition = await provider.rendered(resolution, form)
-    return rendered_representation(blob, rendition, file_name)
+    # It costs a pass over all the bytes, so only those who ask for it wait for it.
+    wished = sha256_wish(request.headers.get(WANT_DIGEST))
+    digest = await provider.rendition_digests.of(blob, rendition) if wished else None
+    return rendered_representation(blob, rendition, file_name, digest)
 
 
 @router.get(
@@ -155,4 +162,4 @@ async def blob(request: Request, sha256: Digits, provider: Wired) -> Response:
         digest = Sha256(sha256)
     except ValueError as error:
         raise BadRequest(f"sha256: {error}") from error
-    return limited(request, reply(request, raw_representation(await provider.blob(digest), digest), _IMMUTABLE))
+    return sent(request, raw_representation(await provider.blob(digest), digest), _IMMUTABLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query
@@ -11,7 +12,9 @@ from starlette.responses import Response
 from zooproxy.errors import BadRequest
 from zooproxy.names.catalog import Resolution
 from zooproxy.provide.provider import Provider
+from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.changers import Changers
+from zooproxy.serving.replies import Representation, reply
 from zooproxy.serving.transfers import LimitedResponse, Transfers
 from zooproxy.wire.routes import WARNING_HEADER, format_warnings
 
@@ -67,6 +70,13 @@ def only(*known: str) -> Any:
             raise BadRequest(f"unknown parameter {', '.join(unknown)}; known are {', '.join(known)}")
 
     return Depends(check)
+
+
+def sent(request: Request, what: Representation, extra: Mapping[str, str]) -> Response:
+    """The reply to a GET or a HEAD of ``what``: from here, or by the nginx in front."""
+    acceleration: Acceleration | None = request.app.state.acceleration
+    handed_over = acceleration.reply(request, what, extra) if acceleration else None
+    return handed_over or limited(request, reply(request, what, extra))
 
 
 def limited(request: Request, response: Response) -> Response:
