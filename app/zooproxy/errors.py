@@ -52,6 +52,10 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── DatabaseTooNew
     │   ├── LeaseLost
     │   └── OutOfSpace
+    ├── LockError                     weights.lock, and what it does not allow
+    │   ├── MalformedLock
+    │   └── NotLocked
+    │       └── LockedOtherwise           is a DigestMismatch too
     ├── SettingsError                 how the service or the client was set up
     ├── TooBusy                       a service that has more to do than it takes on
     ├── NotReady                      a service that does not answer, or says that it cannot serve
@@ -438,6 +442,48 @@ class OutOfSpace(CacheError):
     @property
     def extras(self) -> Mapping[str, object]:
         return {} if self.needed is None else {"needed_bytes": self.needed, "free_bytes": self.free}
+
+
+# -- weights.lock -----------------------------------------------------------------------------------------
+
+
+class LockError(ZooproxyError):
+    slug = "lock"
+    title = "Lock file"
+
+
+class MalformedLock(LockError):
+    """A file that is no lock; the message names the line."""
+
+    slug = "malformed-lock"
+    title = "Lock file malformed"
+
+
+class NotLocked(LockError):
+    """``reference`` (or a source's URL, or a digest) is not what a lock file lists."""
+
+    slug = "not-locked"
+    title = "Not in the lock file"
+
+    def __init__(self, message: str, *, reference: str) -> None:
+        super().__init__(message)
+        self.reference = reference
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"reference": self.reference}
+
+
+class LockedOtherwise(NotLocked, DigestMismatch):
+    """The lock file lists ``reference`` with the sha256 ``expected``; what there is has ``actual``."""
+
+    def __init__(self, message: str, *, reference: str, expected: str, actual: str) -> None:
+        DigestMismatch.__init__(self, message, expected=expected, actual=actual)
+        self.reference = reference
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"reference": self.reference, "expected_sha256": self.expected, "actual_sha256": self.actual}
 
 
 # -- set-up and clients -----------------------------------------------------------------------------------
