@@ -39,8 +39,8 @@ format: $(DEV_ENV)/.ready  ## put the code in shape
 types: $(DEV_ENV)/.ready  ## check the types
 	$(BIN)/mypy
 
-bench: $(DEV_ENV)/.ready  ## measure; prints ratios
-	$(BIN)/python -m benchmarks
+bench: $(DEV_ENV)/.ready  ## measure; prints ratios (BENCH_ARGS="--smoke serving")
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 fuzz: $(DEV_ENV)/.ready  ## fuzz the readers (FUZZ_ARGS="--seconds 600 file")
 	cd tests && $(abspath $(BIN))/python -m fuzz $(FUZZ_ARGS)

@@ -11,10 +11,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.chart import chart
 from benchmarks.components import MissingComponent
 from benchmarks.figures import Figure
 
-NAMES = ("names", "tensor_index", "serving", "loading")
+NAMES = ("names", "tensor_index", "serving", "crowds", "loading")
 
 
 def main() -> int:
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--smoke", action="store_true", help="small sizes and one round: does it still run?")
     parser.add_argument("--out", type=Path, help="where to store the figures as JSON")
+    parser.add_argument("--chart", type=Path, help="where to draw them (SVG)")
     options = parser.parse_args()
     try:
         figures = [figure for name in options.names or NAMES for figure in _figures(name, options.smoke)]
@@ -30,6 +32,8 @@ def main() -> int:
         return 1
     if options.out:
         options.out.write_text(json.dumps({"machine": machine(), "figures": list(map(asdict, figures))}, indent=1))
+    if options.chart:
+        options.chart.write_text(chart(figures))
     return 0
 
 
