@@ -49,6 +49,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     ├── CacheError                    what is held, or is not
     │   ├── BlobAbsent
     │   ├── BlobCorrupt
+    │   ├── SidecarMalformed
     │   ├── DatabaseTooNew
     │   ├── LeaseLost
     │   └── OutOfSpace
@@ -414,6 +415,11 @@ class BlobAbsent(CacheError):
 class BlobCorrupt(CacheError):
     slug = "blob-corrupt"
     title = "Blob corrupt"
+
+
+class SidecarMalformed(CacheError):
+    slug = "sidecar-malformed"
+    title = "Sidecar malformed"
 
 
 class DatabaseTooNew(CacheError):

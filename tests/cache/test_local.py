@@ -59,11 +59,12 @@ async def test_every_directory_made_is_flushed_into_its_parent(tmp_path: Path) -
     assert {tmp_path, tmp_path / "new", root, root / "blobs", final(root).parent} <= set(flushed)
 
 
-async def test_commit_of_a_held_blob_keeps_the_file_that_is_there(tmp_path: Path) -> None:
+async def test_commit_of_a_held_blob_replaces_a_file_that_may_have_rotted(tmp_path: Path) -> None:
     await put(tmp_path)
-    before = final(tmp_path).stat().st_ino
+    final(tmp_path).chmod(0o644)
+    final(tmp_path).write_bytes(CONTENT[:-1] + b"?")
     await put(tmp_path)
-    assert final(tmp_path).stat().st_ino == before
+    assert final(tmp_path).read_bytes() == CONTENT
     assert files(tmp_path) == [final(tmp_path)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from zooproxy.cache.blobs import BLOCK_BYTES, BlobStore, HeldBlob, StagedBlob
+from zooproxy.cache.blobs import BLOCK_BYTES, SIDECAR_BYTES, BlobStore, Change, HeldBlob, StagedBlob, Stored
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
 
@@ -282,3 +282,81 @@ async def test_sweep_takes_what_was_kept_unless_it_is_named(store: BlobStore) ->
 
 async def test_there_is_room_in_a_store(store: BlobStore) -> None:
     assert store.free_bytes() > 0
+
+
+async def listed(store: BlobStore) -> list[Stored]:
+    return [one async for portion in store.listing() for one in portion]
+
+
+async def test_sidecar_is_what_it_was_last_made(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    assert await store.sidecar(DIGEST) is None
+    await store.annotate(DIGEST, lambda before: b"first" if before is None else None)
+    await store.annotate(DIGEST, lambda before: (before or b"") + b", second")
+    await store.annotate(DIGEST, lambda before: None)
+    assert await store.sidecar(DIGEST) == b"first, second"
+
+
+async def test_sidecars_changed_at_once_lose_nothing(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    letters = [bytes([letter]) for letter in b"abcdefghijklmnop"]
+
+    def adding(letter: bytes) -> Change:
+        return lambda before: (before or b"") + letter
+
+    await asyncio.gather(*(store.annotate(DIGEST, adding(letter)) for letter in letters))
+    assert sorted(await store.sidecar(DIGEST) or b"") == sorted(b"".join(letters))
+
+
+async def test_sidecar_of_a_blob_that_is_not_there_cannot_be_made(store: BlobStore) -> None:
+    with pytest.raises(BlobAbsent):
+        await store.annotate(DIGEST, lambda before: b"a sidecar")
+    assert await store.sidecar(DIGEST) is None
+
+
+async def test_sidecar_without_an_end_is_read_no_further_than_one_may_be_long(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    await store.annotate(DIGEST, lambda before: bytes(SIDECAR_BYTES + 100))
+    assert len(await store.sidecar(DIGEST) or b"") > SIDECAR_BYTES
+
+
+async def test_blob_committed_anew_keeps_its_sidecar(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    await store.annotate(DIGEST, lambda before: b"a sidecar")
+    await put(store, CONTENT)
+    assert await store.sidecar(DIGEST) == b"a sidecar"
+
+
+async def test_remove_takes_the_sidecar_along_even_where_only_that_is_left(store: BlobStore) -> None:
+    blob = await put(store, CONTENT)
+    await store.annotate(DIGEST, lambda before: b"a sidecar")
+    assert await store.remove(blob.digest)
+    assert await store.sidecar(DIGEST) is None
+    assert await listed(store) == []
+
+
+async def test_listing_tells_digests_sizes_and_sidecars_of_what_is_committed(store: BlobStore) -> None:
+    assert await listed(store) == []
+    contents = [CONTENT, b"other weights", b""]
+    for content in contents:
+        await put(store, content)
+    await store.annotate(DIGEST, lambda before: b"a sidecar")
+    async with await store.stage() as staged:
+        await staged.write(b"not yet")
+        found = await listed(store)
+    assert [one.digest for one in found] == sorted(Sha256.of(content) for content in contents)
+    assert {one.digest: one.size for one in found} == {Sha256.of(content): len(content) for content in contents}
+    assert [one.digest for one in found if one.has_sidecar] == [DIGEST]
+
+
+async def test_quarantined_blob_is_held_no_more_and_its_place_is_free(store: BlobStore) -> None:
+    assert not await store.quarantine(DIGEST, b"there is none")
+    for _ in range(2):
+        await put(store, CONTENT)
+        await store.annotate(DIGEST, lambda before: b"a sidecar")
+        assert await store.quarantine(DIGEST, b"one bit was flipped")
+        assert not await is_held(store, DIGEST)
+        assert await store.sidecar(DIGEST) is None
+        assert await listed(store) == []
+    await put(store, CONTENT)
+    assert await read(await store.open(DIGEST), 0, len(CONTENT)) == CONTENT

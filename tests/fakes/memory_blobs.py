@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from typing import BinaryIO
 
-from zooproxy.cache.blobs import BlobStore, HeldBlob, StagedBlob
+from zooproxy.cache.blobs import BlobStore, Change, HeldBlob, StagedBlob, Stored
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
 
@@ -18,6 +18,8 @@ class MemoryBlobStore(BlobStore):
 
     def __init__(self) -> None:
         self.held: dict[Sha256, bytes] = {}
+        self.sidecars: dict[Sha256, bytes] = {}
+        self.quarantined: dict[Sha256, tuple[bytes, bytes]] = {}
         self.kept: dict[str, bytes] = {}
         self.live: dict[str, bytearray] = {}
 
@@ -28,7 +30,28 @@ class MemoryBlobStore(BlobStore):
         return MemoryBlob(digest, len(self.content(digest)), None, self)
 
     async def remove(self, digest: Sha256) -> bool:
+        self.sidecars.pop(digest, None)
         return self.held.pop(digest, None) is not None
+
+    async def sidecar(self, digest: Sha256) -> bytes | None:
+        return self.sidecars.get(digest)
+
+    async def annotate(self, digest: Sha256, change: Change) -> None:
+        self.content(digest)
+        after = change(self.sidecars.get(digest))
+        if after is not None:
+            self.sidecars[digest] = after
+
+    async def listing(self) -> AsyncGenerator[Sequence[Stored]]:
+        sizes = {digest: len(content) for digest, content in self.held.items()}
+        there = sorted({*self.held, *self.sidecars})
+        yield [Stored(digest, digest, sizes.get(digest), 0, digest in self.sidecars) for digest in there]
+
+    async def quarantine(self, digest: Sha256, note: bytes) -> bool:
+        if digest not in self.held:
+            return False
+        self.quarantined[digest] = (self.held[digest], note)
+        return await self.remove(digest)
 
     async def resume(self, name: str, trusted: int) -> StagedBlob:
         if name not in self.kept:
@@ -99,7 +122,7 @@ class MemoryStagedBlob(StagedBlob):
         digest = self.digest()
         if expected is not None and digest != expected:
             raise DigestMismatch("not the bytes that were expected", expected=expected, actual=digest)
-        self._store.held.setdefault(digest, bytes(self._content))
+        self._store.held[digest] = bytes(self._content)
         return await self._store.open(digest)
 
     async def keep(self) -> None:

@@ -15,6 +15,7 @@ from zooproxy.cache.database import Database, open_database
 from zooproxy.cache.index import Index
 from zooproxy.cache.leases import Leases
 from zooproxy.cache.local import LocalBlobStore
+from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.space import Space
 from zooproxy.errors import FillCancelled, Offline, OutOfSpace, SourceChanged, UpstreamStatus
 from zooproxy.fetch.fetcher import Fetcher, Limits
@@ -52,7 +53,8 @@ async def start(tmp_path: Path, database: Database) -> AsyncIterator[Open]:
             store = LocalBlobStore(tmp_path / "data")
             ground = Ground(store, Space(store.free_bytes, spare))
             policy = Policy(offline, Slots(total, total), pulse)
-            return await stack.enter_async_context(open_fills(fetcher, ground, Index(database), database, policy))
+            opening = open_fills(fetcher, ground, Shelf(store, Index(database)), database, policy)
+            return await stack.enter_async_context(opening)
 
         yield start
 

@@ -1,5 +1,8 @@
 """The blob store contract: immutable bytes named by their sha256, verified while written, visible only when whole.
 
+Beside a blob lies its *sidecar*: a small document that says what the index says of it (``cache.sidecars``), so that an
+index which is lost can be written again.
+
 Every backend and every fake passes ``tests/contracts/test_blob_store.py``. All errors are ``errors.CacheError`` or one
 of its kinds, and ``errors.DigestMismatch`` where the caller said what the bytes must be.
 """
@@ -8,17 +11,38 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
 
 BLOCK_BYTES = 1 << 20
 """What ``HeldBlob.chunks`` holds in memory at once: large enough to hide a thread's hop, small for many readers."""
+
+SIDECAR_BYTES: Final = 4 << 20
+"""What a sidecar may have; a longer one is read up to here, and is no sidecar then."""
+
+#: From a sidecar's bytes (None: there is none) to what they are to be, or None to leave it as it is.
+Change = Callable[[bytes | None], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a listing finds. ``name`` is the store's own; ``digest`` is None where nothing of the store has such a name.
+
+    ``size`` in bytes, None where only a sidecar is there. ``changed_at``: when the bytes were written, in seconds since
+    1970 by the store's clock.
+    """
+
+    name: str
+    digest: Sha256 | None
+    size: int | None
+    changed_at: float
+    has_sidecar: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +116,7 @@ class StagedBlob(ABC):
 
     @abstractmethod
     async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
-        """Makes the bytes durable, then visible under their sha256; a blob that is there already is kept.
+        """Makes the bytes durable, then visible under their sha256, in place of what may be there.
 
         Raises:
             DigestMismatch: the bytes are not ``expected``; nothing was published.
@@ -138,7 +162,33 @@ class BlobStore(ABC):
 
     @abstractmethod
     async def remove(self, digest: Sha256) -> bool:
-        """Removes the blob for good; whether there was one."""
+        """Removes the blob and its sidecar for good; whether there was such a blob."""
+
+    @abstractmethod
+    async def sidecar(self, digest: Sha256) -> bytes | None:
+        """The document beside the blob; None if there is none. At most ``SIDECAR_BYTES`` and one are returned."""
+
+    @abstractmethod
+    async def annotate(self, digest: Sha256, change: Change) -> None:
+        """Makes the sidecar what ``change`` makes of it, durable; called in a worker thread, perhaps more than once.
+
+        However many do so at once, in however many processes, each sees what the one before it left.
+
+        Raises:
+            BlobAbsent: there is no such blob.
+            OutOfSpace, CacheError: it could not be made durable; the sidecar is what it was, or is not there.
+        """
+
+    @abstractmethod
+    def listing(self) -> AsyncGenerator[Sequence[Stored]]:
+        """All that is there, a portion at a time, by digest; what is staged or quarantined is not among it."""
+
+    @abstractmethod
+    async def quarantine(self, digest: Sha256, note: bytes) -> bool:
+        """Takes the blob out of the store, as ``remove``, but keeps its bytes aside with ``note``: never served again.
+
+        What was quarantined under the digest before is replaced. Returns whether there was such a blob.
+        """
 
     @abstractmethod
     async def resume(self, name: str, trusted: int) -> StagedBlob:

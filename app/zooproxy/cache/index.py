@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
@@ -12,13 +12,10 @@ from zooproxy.cache import leases
 from zooproxy.cache.database import Database
 from zooproxy.cache.leases import Lease
 from zooproxy.cache.recent import Recent
-from zooproxy.cache.tables import blobs, sources, tensor_indexes
+from zooproxy.cache.tables import blobs, microseconds, moment, sources, tensor_indexes
 from zooproxy.cache.trust import Trust, see
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +51,21 @@ class Index:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             return None
-        return HeldSource(row.url, Sha256(row.sha256), row.size, _EPOCH + row.filled_at * _MICROSECOND)
+        return HeldSource(row.url, Sha256(row.sha256), row.size, moment(row.filled_at))
 
-    async def publish(self, url: str, sha256: Sha256, size: int, lease: Lease | None = None) -> HeldSource:
+    async def publish(
+        self, url: str, sha256: Sha256, size: int, lease: Lease | None = None, at: datetime | None = None
+    ) -> HeldSource:
         """The last step of a fill: blob and source appear and its lease ends in one transaction, or nothing does.
+
+        ``cache.shelf`` is what callers use: it writes the sidecar first. ``at`` is when it was filled, now if None.
 
         Raises:
             BlobCorrupt: that blob is known with another size, so one of the two is not what it says.
             LeaseLost: another process has taken the lease.
         """
-        now = datetime.now(UTC)
-        filled_at = (now - _EPOCH) // _MICROSECOND
+        now = at or datetime.now(UTC)
+        filled_at = microseconds(now)
         blob = insert(blobs).values(sha256=sha256, size=size, created_at=filled_at).on_conflict_do_nothing()
         source = insert(sources).values(url=url, sha256=sha256, filled_at=filled_at)
         source = source.on_conflict_do_update(
@@ -80,7 +81,7 @@ class Index:
             if known != size:
                 raise BlobCorrupt(f"the blob {sha256} is held with {known} bytes and was now found to have {size}")
             await connection.execute(source)
-            await see(connection, url, sha256)
+            await see(connection, url, sha256, now)
         return HeldSource(url, sha256, size, now)
 
     async def blob(self, sha256: Sha256) -> int | None:

@@ -1,19 +1,29 @@
-"""Blobs on a local disk: ``blobs/ab/cdef…`` for what is published, ``partial/`` for what is on its way in."""
+"""Blobs on a local disk.
+
+::
+
+    blobs/ab/cdef…          what is published
+    blobs/ab/cdef….json     its sidecar
+    partial/                what is on its way in
+    quarantine/abcdef…      what was taken out, each with a note: abcdef….json
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, TypeVarTuple
 
-from zooproxy.cache.blobs import BlobStore, HeldBlob, StagedBlob
+from zooproxy.cache.blobs import BlobStore, Change, HeldBlob, StagedBlob, Stored
 from zooproxy.cache.disk import Disk, disk_errors
+from zooproxy.cache.local_listing import fan_out, listed
+from zooproxy.cache.local_sidecars import SidecarFiles, sidecar_path
 from zooproxy.cache.partial import Partial, blob_path, is_partial_name, is_written, sweep_partials
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt, CacheError
@@ -30,6 +40,7 @@ class LocalBlobStore(BlobStore):
         self._blobs = root / "blobs"
         self._partials = root / "partial"
         self._disk = disk or Disk()
+        self._sidecars = SidecarFiles(self._blobs, self._partials, root / "quarantine", self._disk)
 
     async def stage(self) -> StagedBlob:
         return await LocalStagedBlob.create(self._blobs, partial(Partial.create, self._partials, self._disk))
@@ -54,6 +65,20 @@ class LocalBlobStore(BlobStore):
 
     async def remove(self, digest: Sha256) -> bool:
         return await asyncio.to_thread(_remove, blob_path(self._blobs, digest), self._disk)
+
+    async def sidecar(self, digest: Sha256) -> bytes | None:
+        return await asyncio.to_thread(self._sidecars.read, digest)
+
+    async def annotate(self, digest: Sha256, change: Change) -> None:
+        # Shielded: what has begun is carried out even if its caller is cancelled.
+        await asyncio.shield(asyncio.to_thread(self._sidecars.change, digest, change))
+
+    async def listing(self) -> AsyncGenerator[Sequence[Stored]]:
+        for directory in await asyncio.to_thread(fan_out, self._blobs):
+            yield await asyncio.to_thread(listed, directory)
+
+    async def quarantine(self, digest: Sha256, note: bytes) -> bool:
+        return await asyncio.shield(asyncio.to_thread(self._sidecars.quarantine, digest, note))
 
     async def sweep(self, keep: Collection[str] = ()) -> int:
         return await asyncio.to_thread(sweep_partials, self._partials, self._disk, keep)
@@ -161,12 +186,19 @@ def _open(digest: Sha256, path: Path) -> HeldBlob:
 
 
 def _remove(path: Path, disk: Disk) -> bool:
+    """The blob before its sidecar: what a crash leaves in between is small."""
     with disk_errors("removing a blob"):
-        try:
-            disk.unlink(path)
-        except FileNotFoundError:
-            return False
-        disk.fsync_directory(path.parent)
+        removed = [_unlink(one, disk) for one in (path, sidecar_path(path))]
+        if any(removed):
+            disk.fsync_directory(path.parent)
+    return removed[0]
+
+
+def _unlink(path: Path, disk: Disk) -> bool:
+    try:
+        disk.unlink(path)
+    except FileNotFoundError:
+        return False
     return True
 
 

@@ -122,6 +122,15 @@ class Partial:
         finally:
             self.discard()
 
+    def place(self, final: Path) -> None:
+        """As ``publish``, under a name that is not made of the bytes; what has that name is replaced."""
+        self._refuse_if_closed()
+        try:
+            with disk_errors("publishing a file"):
+                self._make_durable(final)
+        finally:
+            self.discard()
+
     def discard(self) -> None:
         if self._closed:
             return
@@ -144,10 +153,7 @@ class Partial:
             written += self._disk.write(self._descriptor, view[written:])
 
     def _make_durable(self, final: Path) -> None:
-        if _length(final) == self.size:
-            # Kept, not replaced: its pages are warm. Its directory may be another process's unfinished business.
-            self._disk.fsync_directory(final.parent)
-            return
+        # What is there is replaced: its bytes may have rotted since they were hashed, these have not had the time.
         self._disk.fsync(self._descriptor)
         self._disk.make_directory(final.parent)
         self._disk.rename(self._path, final)
@@ -224,10 +230,3 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _length(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None

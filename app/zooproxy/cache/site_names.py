@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, and_, delete, func, select
 
 from zooproxy.cache.database import Database
-from zooproxy.cache.tables import site_names
+from zooproxy.cache.tables import microseconds, site_names
 from zooproxy.digest import Sha256
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class SiteNames:
         values = {"zoo": name.zoo, "name": name.name, "url": name.url, "sha256": name.sha256, "details": name.details}
         async with self._database.write() as connection:
             newest = (await connection.execute(select(func.max(site_names.c.put_at)))).scalar_one()
-            now = (datetime.now(UTC) - _EPOCH) // _MICROSECOND
+            now = microseconds(datetime.now(UTC))
             replaced = await connection.execute(delete(site_names).where(_is(name.zoo, name.name)))
             await connection.execute(site_names.insert().values(**values, put_at=max(now, (newest or 0) + 1)))
         return replaced.rowcount == 0

@@ -8,6 +8,8 @@ database.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -21,6 +23,9 @@ from sqlalchemy import (
     Table,
     Text,
 )
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 metadata = MetaData()
 
@@ -98,3 +103,13 @@ trust = Table(
     Column("refused_at", BigInteger),
     CheckConstraint("length(sha256) = 64", name="trust_sha256_is_whole"),
 )
+
+
+def microseconds(time: datetime) -> int:
+    """As a column has it."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def moment(column: int) -> datetime:
+    """What a column says, in UTC."""
+    return _EPOCH + column * _MICROSECOND

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zooproxy.cache.database import Database
 from zooproxy.cache.recent import Recent
-from zooproxy.cache.tables import sources, trust
+from zooproxy.cache.tables import microseconds, moment, sources, trust
 from zooproxy.digest import Sha256
 
 
@@ -23,12 +23,13 @@ from zooproxy.digest import Sha256
 class Trusted:
     """``sha256`` is what the source must have; ``refused`` what it delivered instead, the last time it was asked.
 
-    ``accepted``: an operator said so; otherwise it is what was seen first.
+    ``accepted_at``: an operator said so; otherwise it is what was seen first, at ``since``. Times in UTC.
     """
 
     url: str
     sha256: Sha256
-    accepted: bool
+    since: datetime
+    accepted_at: datetime | None
     refused: Sha256 | None
 
 
@@ -47,7 +48,8 @@ class Trust:
         if row is None:
             return None
         refused = None if row.refused_sha256 is None else Sha256(row.refused_sha256)
-        return Trusted(row.url, Sha256(row.sha256), row.accepted_at is not None, refused)
+        accepted_at = None if row.accepted_at is None else moment(row.accepted_at)
+        return Trusted(row.url, Sha256(row.sha256), moment(row.since), accepted_at, refused)
 
     async def refuse(self, url: str, actual: Sha256) -> None:
         """The source delivered ``actual`` and was not believed."""
@@ -67,12 +69,12 @@ class Trust:
             await connection.execute(delete(sources).where(sources.c.url == url, sources.c.sha256 != sha256))
 
 
-async def see(connection: AsyncConnection, url: str, sha256: Sha256) -> None:
+async def see(connection: AsyncConnection, url: str, sha256: Sha256, since: datetime) -> None:
     """Within the transaction that publishes: the source has these bytes, and is believed."""
     values: dict[str, Any] = {"sha256": sha256, "refused_sha256": None, "refused_at": None}
-    seeing = insert(trust).values(url=url, since=_now(), **values)
+    seeing = insert(trust).values(url=url, since=microseconds(since), **values)
     await connection.execute(seeing.on_conflict_do_update(index_elements=[trust.c.url], set_=values))
 
 
 def _now() -> int:
-    return int(datetime.now(UTC).timestamp() * 1_000_000)
+    return microseconds(datetime.now(UTC))

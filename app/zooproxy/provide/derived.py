@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Final
 
-from zooproxy.cache.blobs import BlobStore, HeldBlob
-from zooproxy.cache.index import Index
+from zooproxy.cache.blobs import HeldBlob
+from zooproxy.cache.shelf import DERIVED, Shelf
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt
 from zooproxy.formats.contents import window
@@ -18,16 +17,12 @@ from zooproxy.provide.single_flight import SingleFlight
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
 
-#: Begins the URL of a derived blob; no reference leads there.
-SCHEME: Final = "derived:"
-
 
 class Derived:
     """Makes a derived blob once, however many ask, and finds it again."""
 
-    def __init__(self, store: BlobStore, index: Index, tensor_indexes: TensorIndexes) -> None:
-        self._store = store
-        self._index = index
+    def __init__(self, shelf: Shelf, tensor_indexes: TensorIndexes) -> None:
+        self._shelf = shelf
         self._tensor_indexes = tensor_indexes
         self._flight: SingleFlight[str, Sha256] = SingleFlight()
 
@@ -40,26 +35,26 @@ class Derived:
         """
         name = await asyncio.to_thread(_name, part, recast)
         url = _url(blob, name)
-        held = await self._index.held(url)
+        held = await self._shelf.index.held(url)
         if held is not None:
             try:
-                found = await self._store.open(held.sha256)
+                found = await self._shelf.store.open(held.sha256)
                 return found, await self._tensor_indexes.kept(found)
             except (BlobAbsent, BlobCorrupt):
                 pass  # made again below
         digest = await self._flight.join(url, lambda: self._make(blob, part, recast, name))
-        made = await self._store.open(digest)
+        made = await self._shelf.store.open(digest)
         return made, await self._tensor_indexes.kept(made)
 
     async def _make(self, blob: HeldBlob, part: TensorIndex, recast: Recast, name: Sha256) -> Sha256:
         with blob.file() as file:
             derivation = Derivation(part, recast, await asyncio.to_thread(window, file, blob.size))
         blocks = derivation.blocks(name)
-        async with await self._store.stage() as staged:
+        async with await self._shelf.store.stage() as staged:
             while (block := await asyncio.to_thread(next, blocks, None)) is not None:
                 await staged.write(block)
             held = await staged.commit()
-        await self._index.publish(_url(blob, name), held.digest, held.size)
+        await self._shelf.publish(_url(blob, name), held)
         await self._tensor_indexes.keep(derivation.result(held.digest, held.size))
         return held.digest
 
@@ -68,7 +63,7 @@ class Derived:
 
 
 def _url(blob: HeldBlob, name: Sha256) -> str:
-    return f"{SCHEME}{blob.digest}/{name}"
+    return f"{DERIVED}{blob.digest}/{name}"
 
 
 def _name(part: TensorIndex, recast: Recast) -> Sha256:

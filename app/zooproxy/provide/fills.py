@@ -4,7 +4,7 @@
 
     fill / follow ── one Running per source in this process ── slots: a queue, N in all and per host
        │
-       └─ held meanwhile? ── take the lease ── ours ──> fetch, prove, commit, row and lease in one transaction
+       └─ held meanwhile? ── take the lease ── ours ──> fetch, prove, commit, sidecar, row and lease in one transaction
                 ^                 │
                 └── it ended ── theirs: follow the file that grows; dead? take over where its partial stands
 """
@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 
 from zooproxy.cache.blobs import BlobStore, HeldBlob
 from zooproxy.cache.database import Database
-from zooproxy.cache.index import HeldSource, Index
+from zooproxy.cache.index import HeldSource
 from zooproxy.cache.leases import Lease, Leases, Staged
+from zooproxy.cache.shelf import Shelf
 from zooproxy.digest import Sha256
 from zooproxy.errors import (
     BlobAbsent,
@@ -60,10 +61,10 @@ class Policy:
 class Fills:
     """One fill per source among all processes on one data directory; ``open_fills`` makes one."""
 
-    def __init__(self, fetcher: Fetcher, ground: Ground, index: Index, leases: Leases, policy: Policy) -> None:
+    def __init__(self, fetcher: Fetcher, ground: Ground, shelf: Shelf, leases: Leases, policy: Policy) -> None:
         self._fetcher = fetcher
         self._ground = ground
-        self._index = index
+        self._shelf = shelf
         self._leases = leases
         self._policy = policy
         self._running: dict[str, Running] = {}
@@ -189,19 +190,19 @@ class Fills:
 
     async def _trusting(self, running: Running) -> Wanted:
         """What is wanted, with what the source was trusted with before."""
-        trusted = await self._index.trust.of(running.wanted.url)
+        trusted = await self._shelf.index.trust.of(running.wanted.url)
         if trusted is not None:
             running.wanted = replace(running.wanted, seen=trusted.sha256)
         return running.wanted
 
     async def _quarantined(self, running: Running, error: SourceChanged) -> None:
         url, actual = running.wanted.url, Sha256(error.actual)
-        await self._index.trust.refuse(url, actual)
+        await self._shelf.index.trust.refuse(url, actual)
         self.events.tell("quarantined", {"url": url, "expected_sha256": error.expected, "actual_sha256": actual})
 
     async def _found(self, wanted: Wanted) -> tuple[HeldSource, HeldBlob] | None:
         """What another process has published since the caller looked."""
-        held = await self._index.held(wanted.url)
+        held = await self._shelf.index.held(wanted.url)
         if held is None or not wanted.accepts(held.sha256):
             return None
         try:
@@ -259,7 +260,7 @@ class Fills:
             await landing.resume(lease)
             await self._fetcher.fetch(wanted, landing)
             blob = await landing.commit()
-            return await self._index.publish(wanted.url, blob.digest, blob.size, lease), blob
+            return await self._shelf.publish(wanted.url, blob, lease), blob
         except (FetchError, asyncio.CancelledError):
             kept = 0 if running.stop.is_set() else await landing.keep()
             await self._leave(landing, lease, kept)
@@ -287,7 +288,7 @@ class Fills:
 
 @asynccontextmanager
 async def open_fills(
-    fetcher: Fetcher, ground: Ground, index: Index, database: Database, policy: Policy
+    fetcher: Fetcher, ground: Ground, shelf: Shelf, database: Database, policy: Policy
 ) -> AsyncIterator[Fills]:
     """Fills over a data directory that is swept first: what can be continued stays.
 
@@ -296,7 +297,7 @@ async def open_fills(
     async with await ground.store.stage() as presence:
         leases = Leases(database, presence.name)
         await ground.store.sweep(await _worth_keeping(leases, ground.store))
-        fills = Fills(fetcher, ground, index, leases, policy)
+        fills = Fills(fetcher, ground, shelf, leases, policy)
         try:
             yield fills
         finally:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from zooproxy.cache.blobs import BlobStore, HeldBlob
-from zooproxy.cache.index import HeldSource, Index
+from zooproxy.cache.blobs import HeldBlob
+from zooproxy.cache.index import HeldSource
+from zooproxy.cache.shelf import Shelf
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt, ZooproxyError
 from zooproxy.fetch.proof import Wanted
@@ -39,8 +40,7 @@ _NO_BLOB = Sha256("0" * 64)
 class Held:
     """What the cache has of a source: its blobs, its rows, what is read from them."""
 
-    store: BlobStore
-    index: Index
+    shelf: Shelf
     tensor_indexes: TensorIndexes
     derived: Derived
 
@@ -72,7 +72,7 @@ class Provider:
         wanted = self._wanted(resolution)
         filling = self.fills.is_running(url)  # asked first: a fill that ends meanwhile has left a row
         held = await self._row(wanted)
-        trusted = await self._held.index.trust.of(url)
+        trusted = await self._held.shelf.index.trust.of(url)
         refused = trusted.refused if trusted and not wanted.pin else None
         state = HELD if held else FILLING if filling else ABSENT
         return ResolveAnswer(
@@ -95,7 +95,7 @@ class Provider:
 
     async def accept(self, resolution: Resolution, digest: Sha256) -> None:
         """An operator's word: the source's bytes are those with ``digest``. A pin of the settings still outranks it."""
-        await self._held.index.trust.accept(resolution.source.url, digest)
+        await self._held.shelf.accept(resolution.source.url, digest)
         _log.warning("accepted by an operator: %s is %s", resolution.source.url, digest)
 
     async def peek(self, resolution: Resolution) -> HeldBlob | None:
@@ -112,7 +112,7 @@ class Provider:
         blob = await self.peek(resolution)
         if blob is None:
             held = await self.fills.fill(self._wanted(resolution))
-            blob = await self._held.store.open(held.sha256)
+            blob = await self._held.shelf.store.open(held.sha256)
         return blob
 
     async def arriving(self, resolution: Resolution) -> HeldBlob | Growing:
@@ -140,9 +140,9 @@ class Provider:
         Raises:
             BlobAbsent: nothing published has this digest.
         """
-        if await self._held.index.blob(digest) is None:
+        if await self._held.shelf.index.blob(digest) is None:
             raise BlobAbsent(f"no blob {digest} is held; ask for its reference to bring it in")
-        return await self._held.store.open(digest)
+        return await self._held.shelf.store.open(digest)
 
     async def tensors(self, resolution: Resolution, form: Form) -> TensorIndex:
         """The tensor index of a variant: recipe and prefix applied, ranges into the blob.
@@ -182,8 +182,8 @@ class Provider:
         Raises:
             CacheError: one of them cannot be used.
         """
-        await self._held.index.blob(_NO_BLOB)
-        async with await self._held.store.stage() as staged:
+        await self._held.shelf.index.blob(_NO_BLOB)
+        async with await self._held.shelf.store.stage() as staged:
             await staged.write(b"ready?")
 
     async def _selected(self, blob: HeldBlob, resolution: Resolution, form: Form) -> TensorIndex:
@@ -196,18 +196,18 @@ class Provider:
 
     async def _row(self, wanted: Wanted) -> HeldSource | None:
         """The row of what is held, if its digest is still what is wanted: pins may have changed since."""
-        held = await self._held.index.held(wanted.url)
+        held = await self._held.shelf.index.held(wanted.url)
         return held if held and wanted.accepts(held.sha256) else None
 
     async def _opened(self, held: HeldSource) -> HeldBlob | None:
         """The row's blob. One that is gone or has another length is forgotten, so that the next step fills it again."""
         try:
-            blob = await self._held.store.open(held.sha256)
+            blob = await self._held.shelf.store.open(held.sha256)
             if blob.size == held.size:
                 return blob
             _log.error("blob %s has %d bytes, not %d: it is fetched again", held.sha256, blob.size, held.size)
         except (BlobAbsent, BlobCorrupt) as error:
             _log.error("%s: it is fetched again", error)
-        await self._held.index.forget(held.sha256)
-        await self._held.store.remove(held.sha256)
+        await self._held.shelf.index.forget(held.sha256)
+        await self._held.shelf.store.remove(held.sha256)
         return None

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
-from zooproxy.cache.blobs import BlobStore
 from zooproxy.cache.database import Database
-from zooproxy.cache.index import Index
+from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.space import Space
 from zooproxy.fetch.fetcher import Fetcher, Limits
 from zooproxy.fetch.http import open_http
@@ -48,13 +47,13 @@ class Fetching:
             self._hosts.check(url)
 
     @asynccontextmanager
-    async def open(self, store: BlobStore, index: Index, database: Database) -> AsyncIterator[Fills]:
+    async def open(self, shelf: Shelf, database: Database) -> AsyncIterator[Fills]:
         """
         Raises:
             CacheError: the data directory or the database cannot be used.
         """
         settings = self._settings
-        ground = Ground(store, Space(store.free_bytes, settings.spare_bytes))
+        ground = Ground(shelf.store, Space(shelf.store.free_bytes, settings.spare_bytes))
         policy = Policy(settings.offline, Slots(settings.fills, settings.fills_per_host))
         async with AsyncExitStack() as stack:
             opening = open_http(stall_seconds=settings.stall_seconds, exempt=self._exempt())
@@ -66,7 +65,7 @@ class Fetching:
             )
             upstreams["pavi"] = PaviUpstream()
             fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
-            yield await stack.enter_async_context(open_fills(fetcher, ground, index, database, policy))
+            yield await stack.enter_async_context(open_fills(fetcher, ground, shelf, database, policy))
 
     def _clusters(self) -> dict[str, Cluster]:
         return {

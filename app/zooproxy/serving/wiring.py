@@ -11,7 +11,7 @@ The order of a request, once::
     provide.growing        raw is read while it grows
     fetch.proof            length, structure, digest       502
     cache.blobs            fsync, rename, fsync            507
-    cache.index            the row, last
+    cache.shelf              the sidecar, then the row, last
     provide.tensor_indexes  blob -> tensor index, once     422, 501
     formats.variants     index + recipe -> segments
     serving.replies      segments -> 200, 206, 304, 416
@@ -25,6 +25,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from zooproxy.cache.database import open_database
 from zooproxy.cache.index import Index
 from zooproxy.cache.local import LocalBlobStore
+from zooproxy.cache.shelf import Shelf
 from zooproxy.names.catalog import Catalog
 from zooproxy.provide.derived import Derived
 from zooproxy.provide.names import open_names
@@ -47,18 +48,18 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
     """
     catalog, pins, fetching = _agreed(settings)
     async with AsyncExitStack() as stack:
-        store = LocalBlobStore(settings.data_dir)
         database = await stack.enter_async_context(open_database(settings.database))
         index = Index(database)
-        fills = await stack.enter_async_context(fetching.open(store, index, database))
+        shelf = Shelf(LocalBlobStore(settings.data_dir), index)
+        fills = await stack.enter_async_context(fetching.open(shelf, database))
         reader = ReaderProcess()
         stack.callback(reader.close)
         tensor_indexes = TensorIndexes(index, read=reader.read)
         stack.push_async_callback(tensor_indexes.close)
-        derived = Derived(store, index, tensor_indexes)
+        derived = Derived(shelf, tensor_indexes)
         stack.push_async_callback(derived.close)
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
-        provider = Provider(names, pins, Held(store, index, tensor_indexes, derived), fills)
+        provider = Provider(names, pins, Held(shelf, tensor_indexes, derived), fills)
         stack.push_async_callback(provider.rendition_digests.close)
         yield provider
 

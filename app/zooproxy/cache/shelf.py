@@ -1,0 +1,100 @@
+"""The one place through which a source comes to be held as a blob: the sidecar when the blob is durable, the row last.
+
+Fills, derived blobs, imports and uploads all publish here. A crash in between leaves a blob that the next start adopts
+from its sidecar, or one without a sidecar, which nobody was told of.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from zooproxy.cache.blobs import BlobStore, HeldBlob
+from zooproxy.cache.index import HeldSource, Index
+from zooproxy.cache.leases import Lease
+from zooproxy.cache.sidecars import Origin, Sidecar, sidecar_from_json, sidecar_to_json
+from zooproxy.cache.trust import Trusted
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobAbsent, SidecarMalformed
+
+#: Begins the URL of a blob that was made from another one; no reference leads there.
+DERIVED: Final = "derived:"
+
+
+class Shelf:
+    """A blob store and the index over it, kept in step."""
+
+    def __init__(self, store: BlobStore, index: Index) -> None:
+        self.store = store
+        self.index = index
+
+    async def publish(self, url: str, blob: HeldBlob, lease: Lease | None = None) -> HeldSource:
+        """``url`` is held as ``blob``, which is durable, from now on; ends ``lease``.
+
+        A derived blob gets no sidecar: it can be made again.
+
+        Raises:
+            BlobAbsent: the blob was removed meanwhile.
+            BlobCorrupt: that blob is known with another size.
+            LeaseLost: another process has taken the lease.
+        """
+        if url.startswith(DERIVED):
+            return await self.index.publish(url, blob.digest, blob.size, lease)
+        before = await self.index.held(url)
+        at = _later_than(before)
+        trusted = await self.index.trust.of(url)
+        await self._note(blob, _origin(url, blob.digest, at, trusted))
+        held = await self.index.publish(url, blob.digest, blob.size, lease, at)
+        if before is not None and before.sha256 != blob.digest:
+            await self._recast(before.sha256, url)
+        return held
+
+    async def accept(self, url: str, sha256: Sha256) -> None:
+        """An operator's word: ``url`` must have ``sha256``; what is held of it otherwise is held of it no more."""
+        before = await self.index.held(url)
+        await self.index.trust.accept(url, sha256)
+        for digest in {sha256} | ({before.sha256} if before else set()):
+            await self._recast(digest, url)
+
+    async def _note(self, blob: HeldBlob, origin: Origin) -> None:
+        def change(document: bytes | None) -> bytes:
+            known = _readable(document, blob.digest) or Sidecar(blob.digest, blob.size)
+            return sidecar_to_json(Sidecar(blob.digest, blob.size, known.with_origin(origin).origins))
+
+        await self.store.annotate(blob.digest, change)
+
+    async def _recast(self, digest: Sha256, url: str) -> None:
+        """Makes what the sidecar of ``digest`` says of ``url`` what the index says; one that is not there stays so."""
+        held, trusted = await self.index.held(url), await self.index.trust.of(url)
+        at = held.filled_at if held is not None and held.sha256 == digest else None
+
+        def change(document: bytes | None) -> bytes | None:
+            known = _readable(document, digest)
+            if known is None or known.of(url) is None:
+                return None
+            return sidecar_to_json(known.with_origin(_origin(url, digest, at, trusted)))
+
+        with suppress(BlobAbsent):  # its sidecar is gone with it
+            await self.store.annotate(digest, change)
+
+
+def _origin(url: str, digest: Sha256, at: datetime | None, trusted: Trusted | None) -> Origin:
+    """What the index says, or is about to say, of a source that is published with ``digest`` at ``at``."""
+    if trusted is None:
+        return Origin(url, at, digest, at or datetime.now(UTC))
+    return Origin(url, at, digest if at else trusted.sha256, trusted.since, trusted.accepted_at)
+
+
+def _later_than(before: HeldSource | None) -> datetime:
+    """Now; but later than what is held, however the clock was set: which of two sidecars is right has to be told."""
+    now = datetime.now(UTC)
+    return now if before is None else max(now, before.filled_at + timedelta(microseconds=1))
+
+
+def _readable(document: bytes | None, digest: Sha256) -> Sidecar | None:
+    """What is unreadable is written anew; ``verify`` restores what the index knows beyond that."""
+    try:
+        return None if document is None else sidecar_from_json(document, digest)
+    except SidecarMalformed:
+        return None
