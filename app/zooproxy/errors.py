@@ -10,6 +10,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     ├── BadRequest                    a request that is wrong whatever it asks for
     ├── AccessError                   a request from somebody who may not make it
     │   ├── TokenRequired
+    │   ├── ScopeTooLow
     │   └── NotFromHere
     ├── BadReference                  text that is no reference
     │   ├── MalformedReference
@@ -104,6 +105,13 @@ class AccessError(ZooproxyError):
 class TokenRequired(AccessError):
     slug = "token-required"
     title = "Token required"
+
+
+class ScopeTooLow(AccessError):
+    """The token is one of the proxy's, and not meant for such calls."""
+
+    slug = "scope-too-low"
+    title = "Scope too low"
 
 
 class NotFromHere(AccessError):

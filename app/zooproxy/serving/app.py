@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 from fastapi import FastAPI
 
 import zooproxy
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.acceleration import Acceleration
-from zooproxy.serving.changers import Changers
+from zooproxy.serving.gate import Gate
 from zooproxy.serving.problems import add_problem_handlers
 from zooproxy.serving.routes import cache, checkpoints, fills, health, lookups, mirror, models
+from zooproxy.serving.routes.guarded import SECURITY_SCHEME
 from zooproxy.serving.transfers import Transfers
 
 _DESCRIPTION = """\
@@ -22,14 +23,18 @@ Every refusal is an RFC 9457 `application/problem+json`; its `type` ends with th
 """
 
 
+class _Service(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes[SECURITY_SCHEME] = {"type": "http", "scheme": "bearer"}
+        return document
+
+
 def create_app(
-    provider: Provider,
-    transfers: Transfers,
-    admin_tokens: Iterable[str] = (),
-    acceleration: Acceleration | None = None,
+    provider: Provider, transfers: Transfers, gate: Gate, acceleration: Acceleration | None = None
 ) -> FastAPI:
-    """``admin_tokens`` may change state; with none of them, requests from this machine may."""
-    app = FastAPI(
+    app = _Service(
         title="zooproxy",
         version=zooproxy.__version__,
         description=_DESCRIPTION,
@@ -38,8 +43,8 @@ def create_app(
     )
     app.state.provider = provider
     app.state.transfers = transfers
+    app.state.gate = gate
     app.state.acceleration = acceleration
-    app.state.changers = Changers(admin_tokens)
     add_problem_handlers(app)
     for router in (
         lookups.router,

@@ -14,7 +14,9 @@ import uvicorn
 
 from zooproxy.errors import SettingsError
 from zooproxy.serving.acceleration import Acceleration
+from zooproxy.serving.access import Access, SettingsTokens
 from zooproxy.serving.app import create_app
+from zooproxy.serving.gate import Gate
 from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.settings import Settings
 from zooproxy.serving.transfers import Transfers
@@ -49,7 +51,7 @@ async def _serve(settings: Settings) -> None:
                 create_app(
                     provider,
                     Transfers(settings.transfers),
-                    [token.get_secret_value() for token in settings.admin_tokens],
+                    Gate(Access(_tokens(settings))),
                     Acceleration(settings.accel_redirect) if settings.accel_redirect else None,
                 ),
                 http=ZeroCopyProtocol,
@@ -59,6 +61,14 @@ async def _serve(settings: Settings) -> None:
                 timeout_graceful_shutdown=settings.shutdown_seconds,
             )
             await _Server(config).serve(sockets=[listening])
+
+
+def _tokens(settings: Settings) -> SettingsTokens:
+    return SettingsTokens(
+        [token.get_secret_value() for token in settings.admin_tokens],
+        [token.get_secret_value() for token in settings.read_tokens],
+        reads_need_token=settings.reads_need_token,
+    )
 
 
 class _Server(uvicorn.Server):

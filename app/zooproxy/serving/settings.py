@@ -100,6 +100,17 @@ class Settings(BaseSettings):
             examples=[["<32 random characters>"]],
         ),
     ] = []
+    read_tokens: Annotated[
+        list[SecretStr],
+        Field(
+            description="bearer tokens for reading; with one of them set, reads need a token, of any scope",
+            examples=[["<32 random characters>"]],
+        ),
+    ] = []
+    reads_need_token: Annotated[
+        bool,
+        Field(description="reads need a token of any scope, even without READ_TOKENS"),
+    ] = False
     offline: Annotated[
         bool, Field(title="Whom it fetches from", description="serve what is held and fetch nothing")
     ] = False

@@ -11,11 +11,13 @@ from starlette.responses import JSONResponse, Response
 from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest
 from zooproxy.serving.problems import problems
-from zooproxy.serving.routes.wired import CHANGING, Resolved, Wired, only
+from zooproxy.serving.routes.guarded import GuardedRoute, declared
+from zooproxy.serving.routes.wired import Resolved, Wired, only
 from zooproxy.wire import routes
+from zooproxy.wire.access import ADMIN
 from zooproxy.wire.answers import ResolveAnswer
 
-router = APIRouter(tags=["cache"])
+router = APIRouter(tags=["cache"], route_class=GuardedRoute)
 
 Digits = Annotated[
     str, Query(description="the full sha256", openapi_examples={"one": {"value": "0676ba61b6795bbe" * 4}})
@@ -27,7 +29,8 @@ Digits = Annotated[
     response_model=ResolveAnswer,
     responses=problems(400, 401, 403, 404),
     summary="Accept a source's bytes",
-    dependencies=[CHANGING, only("ref", "sha256")],
+    dependencies=[only("ref", "sha256")],
+    openapi_extra=declared(ADMIN),
 )
 async def accept(resolution: Resolved, provider: Wired, sha256: Digits) -> Response:
     """From now on the reference's source must have this digest; what was held of it otherwise is fetched anew."""

@@ -21,12 +21,14 @@ from zooproxy.serving.digest_wishes import sha256_wish
 from zooproxy.serving.following import Cold, follow
 from zooproxy.serving.problems import problems
 from zooproxy.serving.replies import Representation, disposition, raw_representation, rendered_representation
+from zooproxy.serving.routes.guarded import GuardedRoute, declared
 from zooproxy.serving.routes.wired import Resolved, Wired, limited, only, sent, warning_headers
 from zooproxy.wire import routes
+from zooproxy.wire.access import READ
 from zooproxy.wire.answers import ABSENT, FILLING, HELD
 from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
 
-router = APIRouter(tags=["checkpoints"])
+router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
 _VARIANT = Query(description="`raw` as published; `full` the whole tree, inert; `model` the state dict and meta")
 Variant = Annotated[Literal["raw", "full", "model"], _VARIANT]
@@ -80,8 +82,15 @@ async def _form(
     responses={**BYTES, **problems(400, 403, 404, 422, 501, 502, 503, 507)},
     summary="A checkpoint's bytes",
     dependencies=[_PARAMETERS],
+    openapi_extra=declared(READ),
 )
-@router.head(routes.CHECKPOINT, response_class=Response, include_in_schema=False, dependencies=[_PARAMETERS])
+@router.head(
+    routes.CHECKPOINT,
+    response_class=Response,
+    include_in_schema=False,
+    dependencies=[_PARAMETERS],
+    openapi_extra=declared(READ),
+)
 async def checkpoint(
     request: Request,
     resolution: Resolved,
@@ -134,6 +143,7 @@ async def _representation(
     },
     summary="A checkpoint's tensor index",
     dependencies=[only("ref", "variant", "prefix", "dtype")],
+    openapi_extra=declared(READ),
 )
 async def tensors(
     resolution: Resolved,
@@ -153,9 +163,13 @@ def _json(index: TensorIndex) -> bytes:
 
 
 @router.get(
-    routes.BLOB, response_class=Response, responses={**BYTES, **problems(400, 404)}, summary="A stored blob's bytes"
+    routes.BLOB,
+    response_class=Response,
+    responses={**BYTES, **problems(400, 404)},
+    summary="A stored blob's bytes",
+    openapi_extra=declared(READ),
 )
-@router.head(routes.BLOB, response_class=Response, include_in_schema=False)
+@router.head(routes.BLOB, response_class=Response, include_in_schema=False, openapi_extra=declared(READ))
 async def blob(request: Request, sha256: Digits, provider: Wired) -> Response:
     """The stored bytes. They never change, so they may be cached for ever."""
     try:

@@ -16,11 +16,13 @@ from zooproxy.errors import UnknownFill
 from zooproxy.names.reference import MAX_LENGTH
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.problems import problems
-from zooproxy.serving.routes.wired import CHANGING, Wired
+from zooproxy.serving.routes.guarded import GuardedRoute, declared
+from zooproxy.serving.routes.wired import Wired
 from zooproxy.wire import routes
+from zooproxy.wire.access import FILL, READ
 from zooproxy.wire.fills import FillAnswer, FillsAnswer, StartedAnswer
 
-router = APIRouter(tags=["fills"])
+router = APIRouter(tags=["fills"], route_class=GuardedRoute)
 
 MAX_REFS = 1000
 TICK_SECONDS = 0.5
@@ -44,20 +46,26 @@ class Order(BaseModel):
     response_model=list[StartedAnswer],
     responses=problems(400, 401, 403),
     summary="Bring references into the cache",
-    dependencies=[CHANGING],
+    openapi_extra=declared(FILL),
 )
 async def start_fills(order: Order, provider: Wired) -> Response:
     """Answers at once, one entry per reference in the same order; what waits for nobody queues behind what does."""
     return JSONResponse([asdict(await provider.warm(ref)) for ref in order.refs], 202)
 
 
-@router.get(routes.FILLS, response_model=FillsAnswer, summary="List fills")
+@router.get(routes.FILLS, response_model=FillsAnswer, summary="List fills", openapi_extra=declared(READ))
 async def list_fills(provider: Wired) -> Response:
     """Those that run, in whatever process on this data directory, and those that ended lately in this one."""
     return JSONResponse(asdict(FillsAnswer(await provider.fills.reports(), provider.fills.hosts())))
 
 
-@router.get(routes.FILL, response_model=FillAnswer, responses=problems(404), summary="Follow a fill")
+@router.get(
+    routes.FILL,
+    response_model=FillAnswer,
+    responses=problems(404),
+    summary="Follow a fill",
+    openapi_extra=declared(READ),
+)
 async def show_fill(id: Id, provider: Wired) -> Response:  # noqa: A002  # the wire's word
     return JSONResponse(asdict(await _found(provider, id)))
 
@@ -68,7 +76,7 @@ async def show_fill(id: Id, provider: Wired) -> Response:  # noqa: A002  # the w
     response_class=Response,
     responses=problems(401, 403, 404),
     summary="Cancel a fill",
-    dependencies=[CHANGING],
+    openapi_extra=declared(FILL),
 )
 async def cancel_fill(id: Id, provider: Wired) -> Response:  # noqa: A002  # the wire's word
     """Whoever waits for it gets an error, whoever reads it a broken connection; what had come is dropped."""
@@ -81,6 +89,7 @@ async def cancel_fill(id: Id, provider: Wired) -> Response:  # noqa: A002  # the
     response_class=Response,
     responses={200: {"content": {routes.EVENT_STREAM: {"schema": {"type": "string"}}}}},
     summary="Follow everything",
+    openapi_extra=declared(READ),
 )
 async def events(provider: Wired) -> Response:
     """Server-sent events: `fill` whenever one has moved on, `published` and `quarantined` when it ends so."""

@@ -16,12 +16,14 @@ from zooproxy.errors import BadRequest
 from zooproxy.names.answers import zoo_answers
 from zooproxy.serving.problems import problems
 from zooproxy.serving.ranges import NotModified, answer
-from zooproxy.serving.routes.parameters import Parameter, described, read
+from zooproxy.serving.routes.guarded import GuardedRoute, declared
+from zooproxy.serving.routes.parameters import Parameter, read
 from zooproxy.serving.routes.wired import EXAMPLES, Wired, provider_of, warning_headers
 from zooproxy.wire import routes
+from zooproxy.wire.access import READ
 from zooproxy.wire.answers import NamesAnswer, ResolveAnswer, ZooAnswer, members_of
 
-router = APIRouter(tags=["names"])
+router = APIRouter(tags=["names"], route_class=GuardedRoute)
 
 ZOO = Parameter("zoo", "a zoo's name", (("torchvision", "torchvision"),), required=True, where="path")
 REF = Parameter("ref", "a reference, percent-encoded", tuple((name, one["value"]) for name, one in EXAMPLES.items()))
@@ -39,7 +41,7 @@ _DIGITS = re.compile(r"[0-9a-f]{8,64}\Z")
     response_model=ResolveAnswer | NamesAnswer,
     responses=problems(400, 404),
     summary="Explain a reference, or name a file",
-    openapi_extra=described(REF, URL, SHA256),
+    openapi_extra=declared(READ, REF, URL, SHA256),
 )
 async def resolve(request: Request) -> Response:
     """`ref`: what it means, its source, the candidates in order, what is held of it. `url` or `sha256` (8 digits or
@@ -64,7 +66,7 @@ def _digits(sha256: str) -> str:
     return digits
 
 
-@router.get(routes.ZOOS, response_model=list[ZooAnswer], summary="List the zoos")
+@router.get(routes.ZOOS, response_model=list[ZooAnswer], summary="List the zoos", openapi_extra=declared(READ))
 async def zoos(request: Request, provider: Wired) -> Response:
     """Every zoo: its schemes, how many names it has, and where they came from."""
     return _tagged(request, [members_of(zoo) for zoo in zoo_answers(provider.catalog)])
@@ -75,7 +77,7 @@ async def zoos(request: Request, provider: Wired) -> Response:
     response_model=dict[str, str | None],
     responses=problems(404),
     summary="A zoo's map, as mmengine's",
-    openapi_extra=described(ZOO),
+    openapi_extra=declared(READ, ZOO),
 )
 async def zoo_map(request: Request) -> Response:
     """``{"name": "url"}``, in mmengine's order; null where a name was never given weights."""
@@ -87,7 +89,7 @@ async def zoo_map(request: Request) -> Response:
     response_model=dict[str, str],
     responses=problems(404),
     summary="A zoo's deprecated names",
-    openapi_extra=described(ZOO),
+    openapi_extra=declared(READ, ZOO),
 )
 async def zoo_aliases(request: Request) -> Response:
     """``{"old": "new"}``; exactly as mmengine has them: what leads nowhere there, `resolve` repairs."""

@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 from zooproxy.serving.problems import problems
 from zooproxy.serving.routes.checkpoints import BYTES, served
+from zooproxy.serving.routes.guarded import GuardedRoute, declared
 from zooproxy.serving.routes.wired import Wired
 from zooproxy.wire import routes
+from zooproxy.wire.access import READ
 
-router = APIRouter(tags=["checkpoints"])
+router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
 Host = Annotated[str, Path(examples=["download.pytorch.org"])]
 FilePath = Annotated[str, Path(examples=["models/resnet50-0676ba61.pth"])]
@@ -24,8 +26,9 @@ FilePath = Annotated[str, Path(examples=["models/resnet50-0676ba61.pth"])]
     response_class=Response,
     responses={**BYTES, **problems(400, 403, 501, 502, 503, 507)},
     summary="A file of an upstream host",
+    openapi_extra=declared(READ),
 )
-@router.head(routes.MIRROR, response_class=Response, include_in_schema=False)
+@router.head(routes.MIRROR, response_class=Response, include_in_schema=False, openapi_extra=declared(READ))
 async def mirror(request: Request, provider: Wired, host: Host, path: FilePath) -> Response:  # noqa: ARG001  # documented
     """The raw bytes of `https://{host}/{path}`, a query included, under the file's own name."""
     # From the raw path: the one that the framework decoded would be quoted anew, and `%2B` is not `+` to every host.

@@ -16,11 +16,13 @@ from zooproxy.names.reference import MAX_LENGTH
 from zooproxy.provide.names import Put
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.problems import problems
-from zooproxy.serving.routes.wired import CHANGING, Wired, only
+from zooproxy.serving.routes.guarded import GuardedRoute, declared
+from zooproxy.serving.routes.wired import Wired, only
 from zooproxy.wire import routes
+from zooproxy.wire.access import ADMIN, READ
 from zooproxy.wire.answers import ModelAnswer, ModelsAnswer, members_of
 
-router = APIRouter(tags=["names"])
+router = APIRouter(tags=["names"], route_class=GuardedRoute)
 
 MAX_PAGE = 500
 
@@ -79,6 +81,7 @@ Paged = Annotated[Paging, Depends(_paging)]
     responses=problems(400, 404),
     summary="Search names across zoos",
     dependencies=[only("q", "zoo", "task", "dataset", "held", "limit", "cursor")],
+    openapi_extra=declared(READ),
 )
 async def models(provider: Wired, filters: Filtered, paging: Paged, zoo: OneZoo = None) -> Response:
     """Best match first; without `q` all names, by zoo and name."""
@@ -91,6 +94,7 @@ async def models(provider: Wired, filters: Filtered, paging: Paged, zoo: OneZoo 
     responses=problems(400, 404),
     summary="Search a zoo's names",
     dependencies=[only("q", "task", "dataset", "held", "limit", "cursor")],
+    openapi_extra=declared(READ),
 )
 async def zoo_models(provider: Wired, zoo: Zoo, filters: Filtered, paging: Paged) -> Response:
     """Best match first; without `q` all names of the zoo, by name."""
@@ -98,7 +102,11 @@ async def zoo_models(provider: Wired, zoo: Zoo, filters: Filtered, paging: Paged
 
 
 @router.get(
-    routes.ZOO_MODEL, response_model=ModelAnswer, responses=problems(400, 404), summary="One name, and what is known"
+    routes.ZOO_MODEL,
+    response_model=ModelAnswer,
+    responses=problems(400, 404),
+    summary="One name, and what is known",
+    openapi_extra=declared(READ),
 )
 async def zoo_model(provider: Wired, zoo: Zoo, name: Name) -> Response:
     """An alias is answered with the name that it stands for."""
@@ -140,7 +148,7 @@ class Entry(BaseModel):
     response_model=ModelAnswer,
     responses={201: {"model": ModelAnswer, "description": "The name is new"}, **problems(400, 401, 403, 404)},
     summary="Put a name of the site's own",
-    dependencies=[CHANGING],
+    openapi_extra=declared(ADMIN),
 )
 async def put_model(provider: Wired, zoo: Zoo, name: Name, entry: Entry) -> Response:
     """It overrules what every other layer says of the name, at once and in every process on the same database."""
@@ -154,7 +162,7 @@ async def put_model(provider: Wired, zoo: Zoo, name: Name, entry: Entry) -> Resp
     response_class=Response,
     responses=problems(400, 401, 403, 404),
     summary="Remove a name of the site's own",
-    dependencies=[CHANGING],
+    openapi_extra=declared(ADMIN),
 )
 async def delete_model(provider: Wired, zoo: Zoo, name: Name) -> Response:
     """What other layers say of the name is heard again."""

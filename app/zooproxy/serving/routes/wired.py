@@ -13,7 +13,6 @@ from zooproxy.errors import BadRequest
 from zooproxy.names.catalog import Resolution
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.acceleration import Acceleration
-from zooproxy.serving.changers import Changers
 from zooproxy.serving.replies import Representation, reply
 from zooproxy.serving.transfers import LimitedResponse, Transfers
 from zooproxy.wire.routes import WARNING_HEADER, format_warnings
@@ -43,18 +42,6 @@ async def resolution_of(
 
 Wired = Annotated[Provider, Depends(_provider_of)]
 Resolved = Annotated[Resolution, Depends(resolution_of)]
-
-
-async def _may_change(request: Request) -> None:
-    """
-    Raises:
-        AccessError: this request may not change state.
-    """
-    cast("Changers", request.app.state.changers).check(request)
-
-
-#: For the ``dependencies`` of every route that changes state.
-CHANGING = Depends(_may_change)
 
 
 def only(*known: str) -> Any:
