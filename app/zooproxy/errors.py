@@ -58,6 +58,11 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── MalformedLock
     │   └── NotLocked
     │       └── LockedOtherwise           is a DigestMismatch too
+    ├── BundleError                   a bundle that is not taken in
+    │   ├── MalformedBundle
+    │   ├── BundleIncomplete
+    │   ├── BundleConflict
+    │   └── SignatureRefused
     ├── SettingsError                 how the service or the client was set up
     ├── TooBusy                       a service that has more to do than it takes on
     ├── NotReady                      a service that does not answer, or says that it cannot serve
@@ -498,6 +503,46 @@ class LockedOtherwise(NotLocked, DigestMismatch):
     @property
     def extras(self) -> Mapping[str, object]:
         return {"reference": self.reference, "expected_sha256": self.expected, "actual_sha256": self.actual}
+
+
+# -- bundles ----------------------------------------------------------------------------------------------
+
+
+class BundleError(ZooproxyError):
+    slug = "bundle"
+    title = "Bundle failed"
+
+
+class MalformedBundle(BundleError):
+    slug = "malformed-bundle"
+    title = "Malformed bundle"
+
+
+class BundleIncomplete(BundleError):
+    """A part of it, or a bundle that it builds on, is missing."""
+
+    slug = "bundle-incomplete"
+    title = "Bundle incomplete"
+
+
+class BundleConflict(BundleError):
+    """It contradicts what is trusted here; ``conflicts`` say so one by one, each with both digests or both targets."""
+
+    slug = "bundle-conflict"
+    title = "Bundle contradicts what is trusted here"
+
+    def __init__(self, message: str, *, conflicts: Sequence[str]) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"conflicts": list(self.conflicts)}
+
+
+class SignatureRefused(BundleError):
+    slug = "signature-refused"
+    title = "Signature refused"
 
 
 # -- set-up and clients -----------------------------------------------------------------------------------

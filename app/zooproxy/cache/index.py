@@ -53,6 +53,13 @@ class Index:
             return None
         return HeldSource(row.url, Sha256(row.sha256), row.size, moment(row.filled_at))
 
+    async def sources(self) -> tuple[HeldSource, ...]:
+        """Every source that is held, by URL."""
+        query = select(sources.c.url, sources.c.sha256, blobs.c.size, sources.c.filled_at).join_from(sources, blobs)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(sources.c.url))).all()
+        return tuple(HeldSource(row.url, Sha256(row.sha256), row.size, moment(row.filled_at)) for row in rows)
+
     async def publish(
         self, url: str, sha256: Sha256, size: int, lease: Lease | None = None, at: datetime | None = None
     ) -> HeldSource:

@@ -51,6 +51,12 @@ class Trust:
         accepted_at = None if row.accepted_at is None else moment(row.accepted_at)
         return Trusted(row.url, Sha256(row.sha256), moment(row.since), accepted_at, refused)
 
+    async def accepted(self) -> frozenset[str]:
+        """The sources whose bytes an operator accepted."""
+        query = select(trust.c.url).where(trust.c.accepted_at.is_not(None))
+        async with self._database.read() as connection:
+            return frozenset((await connection.execute(query)).scalars())
+
     async def refuse(self, url: str, actual: Sha256) -> None:
         """The source delivered ``actual`` and was not believed."""
         async with self._database.write() as connection:

@@ -20,7 +20,7 @@ from zooproxy.names.local_files import LocalFile, local_file
 from zooproxy.names.records import Record
 from zooproxy.names.reference import ObjectReference, PaviReference, Reference, UrlReference, ZooReference, parse
 from zooproxy.names.search import words_of
-from zooproxy.names.sections import Section, shipped_corrections, shipped_sections
+from zooproxy.names.sections import PACKAGED, Section, shipped_corrections, shipped_sections
 from zooproxy.names.spellings import spell
 from zooproxy.names.suggestions import LIMIT, Suggester
 from zooproxy.names.zoos import NOT_SHIPPED, RECIPE_OF_ZOO, SHARED_HOSTS, ZOO_OF_SCHEME, Zoo, schemes_of
@@ -106,6 +106,11 @@ class Catalog:
         known = {(section.zoo, section.layer): section for names in self._zoos.values() for section in names.sections}
         sections = ({**known, **added}).values()
         return Catalog((section for section in sections if section.models or section.records), self._corrections)
+
+    def added(self) -> tuple[Section, ...]:
+        """What the layers above the packaged one say, by zoo."""
+        sections = (section for names in self._zoos.values() for section in names.sections)
+        return tuple(section for section in sections if section.layer != PACKAGED)
 
     def prepare(self) -> None:
         """Builds now what look-ups would build when they first need it."""

@@ -37,6 +37,8 @@ STATUS: Final[dict[type[errors.ZooproxyError], int]] = {
     errors.FormatError: 422,
     errors.UnsupportedFormat: 501,
     errors.BlobAbsent: 404,
+    errors.BundleError: 422,
+    errors.BundleConflict: 409,
     errors.OutOfSpace: 507,
     errors.CacheError: 503,
     errors.TooBusy: 503,

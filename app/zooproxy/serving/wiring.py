@@ -23,12 +23,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from zooproxy.cache.database import open_database
+from zooproxy.cache.holdings import Holdings
 from zooproxy.cache.index import Index
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
+from zooproxy.cache.site_names import SiteNames
 from zooproxy.names.catalog import Catalog
+from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.derived import Derived
-from zooproxy.provide.names import open_names
+from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider
 from zooproxy.provide.reader_process import ReaderProcess
@@ -62,6 +65,21 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
         provider = Provider(names, pins, Held(shelf, tensor_indexes, derived), fills)
         stack.push_async_callback(provider.rendition_digests.close)
         yield provider
+
+
+@asynccontextmanager
+async def open_site(settings: Settings) -> AsyncIterator[Site]:
+    """The data directory alone, beside a server that runs on it or with none: nothing is fetched or swept.
+
+    Raises:
+        SettingsError, CacheError: as ``open_provider``.
+    """
+    catalog, pins, fetching = _agreed(settings)
+    async with open_database(settings.database) as database:
+        names = Names(catalog, SiteNames(database), Holdings(database), fetching.check_host)
+        await names.refresh()
+        shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
+        yield Site(settings.data_dir, shelf, names, pins, settings.spare_bytes)
 
 
 def check_settings(settings: Settings) -> None:

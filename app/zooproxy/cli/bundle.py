@@ -1,0 +1,126 @@
+"""``zooproxy bundle``: what a cache holds, carried across an air gap as files."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zooproxy.cli.config_references import references_in
+from zooproxy.cli.service import check_installed
+from zooproxy.client.settings import size_in_bytes
+from zooproxy.errors import SettingsError
+
+if TYPE_CHECKING:
+    from zooproxy.provide.bundles.manifest import Manifest
+    from zooproxy.provide.bundles.planning import Asked
+
+
+def add_to(commands: Any) -> None:
+    bundle = commands.add_parser("bundle", help="carry what a cache holds across an air gap, as files")
+    verbs = bundle.add_subparsers(metavar="VERB", required=True)
+    _add_export(verbs)
+    verify = verbs.add_parser("verify", help="is every byte of these bundles right, and every part there?")
+    verify.add_argument("files", metavar="F", type=Path, nargs="+")
+    verify.set_defaults(run=_verify)
+
+
+def _add_export(verbs: Any) -> None:
+    export = verbs.add_parser(
+        "export", help="write what the data directory of these settings holds into a bundle; a server may run on it"
+    )
+    export.add_argument("refs", metavar="REF", nargs="*", help="a reference: torchvision://resnet50, https://…/x.pth")
+    export.add_argument("--held", action="store_true", help="all that is held")
+    export.add_argument(
+        "--from-config", metavar="PATH", type=Path, nargs="+", default=[], help="what these training configs name"
+    )
+    export.add_argument(
+        "--since",
+        metavar="BUNDLE",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="leave out what these bundles carry; their manifests alone will do",
+    )
+    export.add_argument("--split", metavar="SIZE", help="into F.001, F.002, … of at most this many bytes: 25G")
+    export.add_argument(
+        "-o",
+        dest="to",
+        metavar="F",
+        type=Path,
+        required=True,
+        help="the file to write; an export that was interrupted goes on where it stopped",
+    )
+    export.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    check_installed()
+    from zooproxy.provide.bundles.files import read_manifest
+    from zooproxy.provide.bundles.planning import Asked
+
+    named = [ref for path in options.from_config for ref in references_in(path)]
+    refs = tuple(dict.fromkeys([*options.refs, *named]))
+    if not refs and not options.held:
+        raise SettingsError("nothing to export: name a reference, a config that names one, or --held for all there is")
+    asked = Asked(
+        refs=refs,
+        held=options.held,
+        since=tuple(map(read_manifest, options.since)),
+        split=None if options.split is None else size_in_bytes("--split", options.split),
+    )
+    asyncio.run(_exported(asked, options.to))
+    return 0
+
+
+async def _exported(asked: Asked, to: Path) -> None:
+    from zooproxy.provide.bundles.exporting import Exporter, Sealed
+    from zooproxy.provide.bundles.files import part_paths
+    from zooproxy.provide.bundles.planning import plan
+    from zooproxy.serving.settings import read_settings
+    from zooproxy.serving.wiring import open_site
+
+    settings = read_settings()
+    if not settings.data_dir.is_dir():
+        raise SettingsError(f"there is no data directory {settings.data_dir}; ZOOPROXY_DATA_DIR names another one")
+    async with open_site(settings) as site:
+        planned = await plan(site.shelf.index, site.names.catalog, site.pins, asked)
+        exporter = Exporter(site.shelf, planned.layers)
+        for manifest, path in zip(planned.parts, part_paths(to, len(planned.parts)), strict=True):
+            written = await exporter.write(Sealed(manifest), path)
+            kept = f", {written.kept:,} of them there already" if written.kept else ""
+            print(f"{path}: {_told(manifest)}; {written.size:,} bytes{kept}", flush=True)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    check_installed()
+    from zooproxy.provide.bundles.checking import check_members, check_parts
+    from zooproxy.provide.bundles.files import opened
+    from zooproxy.provide.bundles.reading import BundleReader
+
+    manifests = []
+    for path in options.files:
+        with opened(path) as file:
+            reader = BundleReader(file)
+            check_members(reader)
+        manifests.append(reader.manifest)
+        print(f"{path}: {_told(reader.manifest)}; whole", flush=True)
+    check_parts(manifests)
+    _tell_needed(manifests)
+    return 0
+
+
+def _told(manifest: Manifest) -> str:
+    contents, part = manifest.contents, manifest.part
+    which = f" part {part.number} of {part.count}," if part.count > 1 else ""
+    blobs = len(contents.members) - len(contents.documents & {member.sha256 for member in contents.members})
+    return f"bundle {part.whole[:12]},{which} {len(contents.sources)} sources, {blobs} blobs"
+
+
+def _tell_needed(manifests: Sequence[Manifest]) -> None:
+    here = {manifest.part.whole for manifest in manifests}
+    needed = {previous for manifest in manifests for previous in manifest.contents.previous} - here
+    for previous in sorted(needed):
+        print(f"it adds to the bundle {previous[:12]}, which has to be imported first")

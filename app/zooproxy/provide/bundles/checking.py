@@ -1,0 +1,63 @@
+"""Whether bundles are what they say: every byte against its digest, and the parts against the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from zooproxy.digest import Hasher, Sha256
+from zooproxy.errors import BundleIncomplete, DigestMismatch, MalformedBundle
+from zooproxy.provide.bundles.layout import blob_name
+from zooproxy.provide.bundles.manifest import Manifest, identity, joined
+from zooproxy.provide.bundles.reading import BundleReader
+
+_BLOCK = 1 << 20
+
+
+def check_members(reader: BundleReader) -> None:
+    """Reads to the end.
+
+    Raises:
+        MalformedBundle, DigestMismatch: as soon as something is wrong.
+    """
+    for member in reader.manifest.contents.members:
+        reader.begin(member)
+        hasher = Hasher()
+        while block := reader.read(_BLOCK):
+            hasher.update(block)
+        check_digest(hasher, member.sha256)
+    reader.end()
+
+
+def check_digest(hasher: Hasher, expected: Sha256) -> None:
+    """
+    Raises:
+        DigestMismatch: a member's bytes are not what its name says.
+    """
+    actual = hasher.digest()
+    if actual != expected:
+        message = f"the bytes of {blob_name(expected)} hash to {actual}: the bundle is damaged; copy it again"
+        raise DigestMismatch(message, expected=expected, actual=actual)
+
+
+def check_parts(manifests: Sequence[Manifest]) -> None:
+    """Every bundle that is there is there with all its parts.
+
+    Raises:
+        BundleIncomplete: a part is missing.
+        MalformedBundle: the parts do not make up the whole that they say they do.
+    """
+    for whole in dict.fromkeys(manifest.part.whole for manifest in manifests):
+        _check_whole([manifest for manifest in manifests if manifest.part.whole == whole])
+
+
+def _check_whole(parts: Iterable[Manifest]) -> None:
+    by_number = {manifest.part.number: manifest for manifest in parts}
+    one = next(iter(by_number.values()))
+    missing = [str(number) for number in range(1, one.part.count + 1) if number not in by_number]
+    if missing:
+        named = ", ".join(missing)
+        message = f"of the {one.part.count} parts of the bundle {one.part.whole[:12]} these are not here: {named}"
+        raise BundleIncomplete(message)
+    whole = joined(by_number[number].contents for number in sorted(by_number))
+    if identity(one.created_by, whole) != one.part.whole:
+        raise MalformedBundle("the parts do not make up the bundle that they say they are of")

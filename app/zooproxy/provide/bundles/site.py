@@ -1,0 +1,21 @@
+"""What a bundle is made from, and what one goes into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from zooproxy.cache.shelf import Shelf
+from zooproxy.provide.names import Names
+from zooproxy.provide.pins import Pins
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A data directory, with a server running on it or none. ``spare_bytes`` of its disk stay free."""
+
+    data_dir: Path
+    shelf: Shelf
+    names: Names
+    pins: Pins
+    spare_bytes: int
