@@ -12,8 +12,9 @@ from zooproxy.cache import leases
 from zooproxy.cache.database import Database
 from zooproxy.cache.leases import Lease
 from zooproxy.cache.recent import Recent
-from zooproxy.cache.tables import blobs, microseconds, moment, sources, tensor_indexes
+from zooproxy.cache.tables import blobs, departures, microseconds, moment, sources, tensor_indexes, uses
 from zooproxy.cache.trust import Trust, see
+from zooproxy.cache.uses import Uses
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
 
@@ -34,6 +35,7 @@ class Index:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.trust = Trust(database)
+        self.uses = Uses(database)
         self._held: Recent[str, HeldSource | None] = Recent(database.stamp)
         self._sizes: Recent[Sha256, int | None] = Recent(database.stamp)
 
@@ -88,6 +90,8 @@ class Index:
             if known != size:
                 raise BlobCorrupt(f"the blob {sha256} is held with {known} bytes and was now found to have {size}")
             await connection.execute(source)
+            await connection.execute(delete(departures).where(departures.c.sha256 == sha256))
+            await self.uses.admit(connection, sha256, size)
             await see(connection, url, sha256, now)
         return HeldSource(url, sha256, size, now)
 
@@ -101,9 +105,9 @@ class Index:
             return found.scalar_one_or_none()
 
     async def forget(self, sha256: Sha256) -> None:
-        """The blob is gone: its row, its sources and its tensor indexes go, in one transaction."""
+        """The blob is gone: its row and all that is known of it go, in one transaction."""
         async with self._database.write() as connection:
-            for table in (tensor_indexes, sources, blobs):
+            for table in (tensor_indexes, sources, uses, blobs):
                 await connection.execute(delete(table).where(table.c.sha256 == sha256))
 
     async def tensor_index(self, sha256: Sha256, reader_version: int) -> bytes | None:

@@ -2,8 +2,9 @@
 
 A row says that something *is there*: rows are written last and removed first, so none has a state of being on its way.
 A source is ``held`` when it has a row here and ``absent`` when it has none; the blob it names was durable before the
-row was written. Times are integer microseconds since 1970-01-01 UTC: they sort, compare and subtract alike in every
-database.
+row was written. A blob's life (``cache.departures.Life``) is told by the table that its digest is in: ``held`` in
+``blobs``, ``leaving`` in ``departures``, ``gone`` in neither. Times are integer microseconds since 1970-01-01 UTC: they
+sort, compare and subtract alike in every database.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -45,6 +47,34 @@ sources = Table(
     Column("url", Text, primary_key=True),
     Column("sha256", String(64), ForeignKey("blobs.sha256"), nullable=False, index=True),
     Column("filled_at", BigInteger, nullable=False),
+)
+
+#: ``count`` and ``last_at`` tell of uses, for people; the lowest ``priority`` leaves first. Written by ``cache.uses``.
+uses = Table(
+    "uses",
+    metadata,
+    Column("sha256", String(64), ForeignKey("blobs.sha256"), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("last_at", BigInteger),
+    Column("priority", Float, nullable=False, index=True),
+)
+
+#: Sources whose blobs are never evicted, held or not; ``ref`` is what the operator called it.
+cache_pins = Table(
+    "cache_pins",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("ref", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+)
+
+#: Blobs on their way out: no other table knows them any more, and the file may still be there.
+departures = Table(
+    "departures",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
 )
 
 tensor_indexes = Table(

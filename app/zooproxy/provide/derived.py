@@ -39,11 +39,13 @@ class Derived:
         if held is not None:
             try:
                 found = await self._shelf.store.open(held.sha256)
+                self._shelf.index.uses.note(found.digest)
                 return found, await self._tensor_indexes.kept(found)
             except (BlobAbsent, BlobCorrupt):
                 pass  # made again below
         digest = await self._flight.join(url, lambda: self._make(blob, part, recast, name))
         made = await self._shelf.store.open(digest)
+        self._shelf.index.uses.note(digest)
         return made, await self._tensor_indexes.kept(made)
 
     async def _make(self, blob: HeldBlob, part: TensorIndex, recast: Recast, name: Sha256) -> Sha256:

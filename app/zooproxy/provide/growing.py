@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import BinaryIO, Final
 
 from zooproxy.cache.blobs import BLOCK_BYTES, HeldBlob
@@ -40,6 +40,7 @@ class Growing:
         self._proven = False
         self._changed = asyncio.Event()
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
+        self._then: list[Callable[[HeldBlob], None]] = []
 
     # -- the fill's side -----------------------------------------------------------------------------------
 
@@ -100,6 +101,8 @@ class Growing:
         self.length = self.size = blob.size
         self._close()
         self._tell()
+        for call in self._then:
+            call(blob)
 
     def fail(self, error: Exception) -> None:
         self._outcome = error
@@ -116,6 +119,13 @@ class Growing:
         self._changed = asyncio.Event()
 
     # -- the readers' side ---------------------------------------------------------------------------------
+
+    def when_done(self, call: Callable[[HeldBlob], None]) -> None:
+        """``call`` is made with the blob if the fill ends well; at once if it has."""
+        if isinstance(self._outcome, HeldBlob):
+            call(self._outcome)
+        else:
+            self._then.append(call)
 
     async def opened(self) -> HeldBlob | Following:
         """As soon as a first byte may be shown: what can be read, or the blob where all is done.

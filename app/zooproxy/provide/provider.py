@@ -25,6 +25,7 @@ from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.rendition_digests import RenditionDigests
 from zooproxy.provide.renditions import Renditions
+from zooproxy.provide.stock import Stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.wire import fills as fills_wire
 from zooproxy.wire.answers import ABSENT, FILLING, HELD, QUARANTINED, ResolveAnswer
@@ -43,6 +44,7 @@ class Held:
     shelf: Shelf
     tensor_indexes: TensorIndexes
     derived: Derived
+    stock: Stock
 
 
 class Provider:
@@ -51,6 +53,7 @@ class Provider:
         self._pins = pins
         self._held = held
         self.fills = fills
+        self.stock = held.stock
         self._renditions = Renditions()
         self.rendition_digests = RenditionDigests()
 
@@ -99,7 +102,7 @@ class Provider:
         _log.warning("accepted by an operator: %s is %s", resolution.source.url, digest)
 
     async def peek(self, resolution: Resolution) -> HeldBlob | None:
-        """The source's blob if it is held; fetches nothing."""
+        """The source's blob if it is held; fetches nothing, and is no use of the blob."""
         held = await self._row(self._wanted(resolution))
         return await self._opened(held) if held else None
 
@@ -113,11 +116,22 @@ class Provider:
         if blob is None:
             held = await self.fills.fill(self._wanted(resolution))
             blob = await self._held.shelf.store.open(held.sha256)
+        self.used(blob.digest)
         return blob
 
     async def arriving(self, resolution: Resolution) -> HeldBlob | Growing:
         """As ``raw``, without waiting for a fill: what can be read while it grows."""
-        return await self.peek(resolution) or self.fills.follow(self._wanted(resolution))
+        blob = await self.peek(resolution)
+        if blob is None:
+            growing = self.fills.follow(self._wanted(resolution))
+            growing.when_done(lambda blob: self.used(blob.digest))
+            return growing
+        self.used(blob.digest)
+        return blob
+
+    def used(self, digest: Sha256) -> None:
+        """Something of the blob is served."""
+        self._held.shelf.index.uses.note(digest)
 
     async def warm(self, ref: str) -> StartedAnswer:
         """Begins what nobody waits for; what cannot be begun is told, not raised."""
@@ -135,7 +149,7 @@ class Provider:
         return self.fills.is_running(resolution.source.url)
 
     async def blob(self, digest: Sha256) -> HeldBlob:
-        """A blob by its digest.
+        """A blob by its digest; no use of it.
 
         Raises:
             BlobAbsent: nothing published has this digest.
@@ -156,13 +170,12 @@ class Provider:
         recast = recast_of(part, form, as_file=False)
         return part if recast is None else (await self._held.derived.of(blob, part, recast))[1]
 
-    async def rendered(self, resolution: Resolution, form: Form) -> tuple[HeldBlob, Rendition]:
-        """A variant in a format: segments over the blob, or over one derived from it where ranges do not suffice.
+    async def rendered(self, blob: HeldBlob, resolution: Resolution, form: Form) -> tuple[HeldBlob, Rendition]:
+        """A variant of the source's ``blob`` in a format: segments over it, or over one derived from it.
 
         Raises:
             FormatError: as ``tensors``; or a tensor that the format cannot express.
         """
-        blob = await self.raw(resolution)
         key = (blob.digest, form, resolution.recipe)
         composed = self._renditions.get(key)
         if composed is not None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from zooproxy.cache.cache_pins import CachePins
 from zooproxy.cache.database import open_database
 from zooproxy.cache.holdings import Holdings
 from zooproxy.cache.index import Index
@@ -36,6 +37,7 @@ from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider
 from zooproxy.provide.reader_process import ReaderProcess
 from zooproxy.provide.site_catalog import site_sections
+from zooproxy.provide.stock import open_stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.serving.fetching import Fetching
 from zooproxy.serving.settings import Settings
@@ -62,7 +64,8 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
         derived = Derived(shelf, tensor_indexes)
         stack.push_async_callback(derived.close)
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
-        provider = Provider(names, pins, Held(shelf, tensor_indexes, derived), fills)
+        stock = await stack.enter_async_context(open_stock(index, CachePins(database)))
+        provider = Provider(names, pins, Held(shelf, tensor_indexes, derived, stock), fills)
         stack.push_async_callback(provider.rendition_digests.close)
         yield provider
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from zooproxy.cache.blobs import HeldBlob
 from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest
 from zooproxy.formats.forms import Form
@@ -104,13 +105,18 @@ async def checkpoint(
 async def served(request: Request, provider: Provider, resolution: Resolution, form: Form | None) -> Response:
     """The reply to a GET or a HEAD of what ``resolution`` stands for: raw where ``form`` is None."""
     warnings = warning_headers(resolution)
-    if request.method == "HEAD" and await provider.peek(resolution) is None:
-        return _absent(resolution, FILLING if provider.is_filling(resolution) else ABSENT, warnings)
-    if form is None:
+    if request.method == "HEAD":
+        blob = await provider.peek(resolution)
+        if blob is None:
+            return _absent(resolution, FILLING if provider.is_filling(resolution) else ABSENT, warnings)
+    elif form is None:
         arriving = await provider.arriving(resolution)
         if isinstance(arriving, Growing):
             return limited(request, await follow(request, Cold(arriving, resolution.source.file_name), warnings))
-    what = await _representation(request, provider, resolution, form)
+        blob = arriving
+    else:
+        blob = await provider.raw(resolution)
+    what = await _representation(request, provider, resolution, form, blob)
     return sent(request, what, {routes.STATE_HEADER: HELD, **warnings})
 
 
@@ -122,12 +128,12 @@ def _absent(resolution: Resolution, state: str, warnings: dict[str, str]) -> Res
 
 
 async def _representation(
-    request: Request, provider: Provider, resolution: Resolution, form: Form | None
+    request: Request, provider: Provider, resolution: Resolution, form: Form | None, blob: HeldBlob
 ) -> Representation:
     file_name = resolution.source.file_name
     if form is None:
-        return raw_representation(await provider.raw(resolution), file_name)
-    blob, rendition = await provider.rendered(resolution, form)
+        return raw_representation(blob, file_name)
+    blob, rendition = await provider.rendered(blob, resolution, form)
     # It costs a pass over all the bytes, so only those who ask for it wait for it.
     wished = sha256_wish(request.headers.get(WANT_DIGEST))
     digest = await provider.rendition_digests.of(blob, rendition) if wished else None
@@ -176,4 +182,7 @@ async def blob(request: Request, sha256: Digits, provider: Wired) -> Response:
         digest = Sha256(sha256)
     except ValueError as error:
         raise BadRequest(f"sha256: {error}") from error
-    return sent(request, raw_representation(await provider.blob(digest), digest), _IMMUTABLE)
+    held = await provider.blob(digest)
+    if request.method != "HEAD":
+        provider.used(digest)
+    return sent(request, raw_representation(held, digest), _IMMUTABLE)
