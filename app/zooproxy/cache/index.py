@@ -104,6 +104,12 @@ class Index:
             found = await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == sha256))
             return found.scalar_one_or_none()
 
+    async def urls_of(self, sha256: Sha256) -> tuple[str, ...]:
+        """The sources whose bytes have this digest, those of derived blobs among them."""
+        async with self._database.read() as connection:
+            found = await connection.execute(select(sources.c.url).where(sources.c.sha256 == sha256))
+            return tuple(found.scalars())
+
     async def forget(self, sha256: Sha256) -> None:
         """The blob is gone: its row and all that is known of it go, in one transaction."""
         async with self._database.write() as connection:

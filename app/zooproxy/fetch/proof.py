@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from zooproxy.digest import Sha256
-from zooproxy.errors import DigestMismatch, SourceChanged
+from zooproxy.errors import DigestMismatch, LockedOtherwise, SourceChanged
 from zooproxy.formats.sniff import sniff
 
 
@@ -15,13 +15,15 @@ class Wanted:
     """What to fetch and what is known of it.
 
     ``pin`` is a full sha256 that an operator set; it outranks ``seen``, the one that the source was trusted with
-    before, and that one ``hint``, the first digits as published.
+    before, and that one ``hint``, the first digits as published. ``locked_as`` is the reference whose entry in the
+    operator's lock file says what ``pin`` is.
     """
 
     url: str
     hint: str | None = None
     pin: Sha256 | None = None
     seen: Sha256 | None = None
+    locked_as: str | None = None
 
     @property
     def promise(self) -> str:
@@ -35,6 +37,7 @@ class Wanted:
 def prove_digest(wanted: Wanted, actual: Sha256, url: str) -> None:
     """
     Raises:
+        LockedOtherwise: the operator's lock file lists the source with another digest than ``actual``.
         DigestMismatch: ``actual``, the digest of what ``url`` sent, is not what the pin, or else the hint, promised.
         SourceChanged: it fits the hint, if there is one, and is not what the source was trusted with before.
     """
@@ -45,6 +48,12 @@ def prove_digest(wanted: Wanted, actual: Sha256, url: str) -> None:
                 " is right, an operator can say so: zooproxy cache accept REF SHA256"
             )
             raise SourceChanged(message, expected=wanted.seen, actual=actual)
+        if wanted.pin is not None and wanted.locked_as is not None:
+            message = (
+                f"the bytes of {url} have the sha256 {actual}; this proxy's lock file has '{wanted.locked_as}' with "
+                f"{wanted.pin}. If the change is right: zooproxy lock --update REFERENCE"
+            )
+            raise LockedOtherwise(message, reference=wanted.locked_as, expected=wanted.pin, actual=actual)
         promised = "its pin says" if wanted.pin else "the published file name promises"
         expected = wanted.pin or wanted.hint or ""
         message = f"the bytes of {url} hash to {actual}; {promised} {expected}"

@@ -26,6 +26,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final, Optional
 
 from zooproxy.digest import Sha256
@@ -198,6 +199,20 @@ def read_lock(file: BinaryIO) -> Lock:
     if conflict is not None:
         raise MalformedLock(f"line {conflict} is left from a merge; keep the blocks of both sides, in order")
     return Lock(_entries(lines))
+
+
+def lock_at(path: Path) -> Lock:
+    """
+    Raises:
+        MalformedLock: there is no file that can be read, or it is no lock; the message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            return read_lock(file)
+    except OSError as error:
+        raise MalformedLock(f"{path} cannot be read: {error.strerror}; 'zooproxy lock' writes a lock") from error
+    except MalformedLock as error:
+        raise MalformedLock(f"{path}: {error}") from error
 
 
 def _entries(lines: list[str]) -> Iterator[Locked]:

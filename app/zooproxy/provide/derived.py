@@ -60,6 +60,11 @@ class Derived:
         await self._tensor_indexes.keep(derivation.result(held.digest, held.size))
         return held.digest
 
+    async def made_of(self, digest: Sha256) -> tuple[Sha256, ...]:
+        """The blobs of which the blob with ``digest`` was made; none for one that was fetched."""
+        urls = await self._shelf.index.urls_of(digest)
+        return tuple(Sha256(url.removeprefix(DERIVED).partition("/")[0]) for url in urls if url.startswith(DERIVED))
+
     async def close(self) -> None:
         await self._flight.close()
 

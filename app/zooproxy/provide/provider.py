@@ -10,7 +10,7 @@ from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.index import HeldSource
 from zooproxy.cache.shelf import Shelf
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent, BlobCorrupt, ZooproxyError
+from zooproxy.errors import BlobAbsent, BlobCorrupt, NotLocked, ZooproxyError
 from zooproxy.fetch.proof import Wanted
 from zooproxy.formats.forms import Form, recast_of, rendition, selected
 from zooproxy.formats.segments import Rendition
@@ -72,7 +72,7 @@ class Provider:
     async def explain(self, resolution: Resolution) -> ResolveAnswer:
         """What a reference means and what is held of it; fetches nothing."""
         url = resolution.source.url
-        wanted = self._wanted(resolution)
+        wanted, refusal = self._pins.wanted(resolution), self._pins.refusal(resolution)
         filling = self.fills.is_running(url)  # asked first: a fill that ends meanwhile has left a row
         held = await self._row(wanted)
         trusted = await self._held.shelf.index.trust.of(url)
@@ -92,7 +92,7 @@ class Provider:
             recipe=resolution.recipe,
             alias_of=resolution.alias_of,
             layer=resolution.layer,
-            warnings=list(resolution.warnings),
+            warnings=[*resolution.warnings, *([str(refusal)] if refusal else [])],
             metadata=resolution.metadata,
         )
 
@@ -152,8 +152,11 @@ class Provider:
         """A blob by its digest; no use of it.
 
         Raises:
+            NotLocked: no entry of the lock file has this digest, and it was not made of a blob that one has.
             BlobAbsent: nothing published has this digest.
         """
+        if not self._pins.covers(digest) and not any(map(self._pins.covers, await self._held.derived.made_of(digest))):
+            raise NotLocked("this proxy serves nothing but what is in its lock file, and this is not", reference=digest)
         if await self._held.shelf.index.blob(digest) is None:
             raise BlobAbsent(f"no blob {digest} is held; ask for its reference to bring it in")
         return await self._held.shelf.store.open(digest)
@@ -204,8 +207,14 @@ class Provider:
         return await asyncio.to_thread(selected, read, form, resolution.recipe)
 
     def _wanted(self, resolution: Resolution) -> Wanted:
-        source = resolution.source
-        return Wanted(source.url, source.sha256_hint, self._pins.of(source.url))
+        """
+        Raises:
+            NotLocked: there is a lock file, and it does not list the source.
+        """
+        refusal = self._pins.refusal(resolution)
+        if refusal is not None:
+            raise refusal
+        return self._pins.wanted(resolution)
 
     async def _row(self, wanted: Wanted) -> HeldSource | None:
         """The row of what is held, if its digest is still what is wanted: pins may have changed since."""

@@ -33,6 +33,7 @@ STATUS: Final[dict[type[errors.ZooproxyError], int]] = {
     errors.AddressRefused: 403,
     errors.FillCancelled: 503,
     errors.ProofError: 502,
+    errors.NotLocked: 403,
     errors.UnknownFill: 404,
     errors.FormatError: 422,
     errors.UnsupportedFormat: 501,

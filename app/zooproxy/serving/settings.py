@@ -137,6 +137,14 @@ class Settings(BaseSettings):
             examples=[{"torchvision://resnet50": "<64 hexadecimal digits>"}],
         ),
     ] = {}
+    lock_file: Annotated[
+        Path | None,
+        Field(
+            description="a weights.lock (see `zooproxy lock`): nothing is fetched and served but what is in it, "
+            "with exactly those digests; read at start",
+            examples=["/etc/zooproxy/weights.lock"],
+        ),
+    ] = None
     allow_hosts: Annotated[
         list[str],
         Field(

@@ -29,7 +29,9 @@ from zooproxy.cache.index import Index
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
+from zooproxy.errors import MalformedLock, SettingsError
 from zooproxy.names.catalog import Catalog
+from zooproxy.names.lock import Lock, lock_at
 from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.derived import Derived
 from zooproxy.provide.names import Names, open_names
@@ -96,4 +98,11 @@ def check_settings(settings: Settings) -> None:
 
 def _agreed(settings: Settings) -> tuple[Catalog, Pins, Fetching]:
     catalog = Catalog.shipped().layered(site_sections(settings.data_dir))
-    return catalog, Pins(catalog, settings.pins), Fetching(settings, catalog)
+    return catalog, Pins(catalog, settings.pins, _lock_of(settings)), Fetching(settings, catalog)
+
+
+def _lock_of(settings: Settings) -> Lock | None:
+    try:
+        return None if settings.lock_file is None else lock_at(settings.lock_file)
+    except MalformedLock as error:
+        raise SettingsError(f"LOCK_FILE: {error}") from error

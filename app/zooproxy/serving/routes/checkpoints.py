@@ -171,7 +171,7 @@ def _json(index: TensorIndex) -> bytes:
 @router.get(
     routes.BLOB,
     response_class=Response,
-    responses={**BYTES, **problems(400, 404)},
+    responses={**BYTES, **problems(400, 403, 404)},
     summary="A stored blob's bytes",
     openapi_extra=declared(READ),
 )
