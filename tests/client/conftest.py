@@ -6,7 +6,6 @@ import json
 import re
 import threading
 import warnings
-import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,10 +28,9 @@ Misbehaviour = Callable[["Handler"], None]
 class Builder:
     """Writes the storages of a value's tensors into one blob, ties kept, and describes them."""
 
-    def __init__(self, *, lead: int = 64, gap: int = 64, digests: str = "sha256") -> None:
+    def __init__(self, *, lead: int = 64, gap: int = 64) -> None:
         self.blob = bytearray(b"L" * lead)
         self._gap = gap
-        self._digests = digests
         self._storages: list[Storage] = []
         self._tensors: list[Tensor] = []
         self._seen: dict[int, int] = {}
@@ -78,12 +76,7 @@ class Builder:
     def _write(self, data: bytes) -> Storage:
         start = len(self.blob)
         self.blob += data + b"G" * self._gap
-        return Storage(
-            start,
-            len(data),
-            zlib.crc32(data) if self._digests == "crc32" else None,
-            Sha256.of(data) if self._digests == "sha256" else None,
-        )
+        return Storage(start, len(data), None, Sha256.of(data))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -118,6 +111,8 @@ class Handler(BaseHTTPRequestHandler):
             )
             return
         body, texts = found
+        if self.proxy.digests_are_late and "digests" not in query:
+            body = {**body, "storages": [[offset, size, None, None] for offset, size, _, _ in body["storages"]]}
         headers = {"Content-Type": "application/json"}
         if texts:
             headers[routes.WARNING_HEADER] = routes.format_warnings(texts)
@@ -157,7 +152,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FakeProxy:
-    """``requests`` are (path, headers); ``misbehaviours`` answer instead, once each, by the path's second segment."""
+    """``requests`` are (path, headers); ``misbehaviours`` answer instead, once each, by the path's second segment.
+
+    Where ``digests_are_late``, only who asks for digests gets them.
+    """
 
     def __init__(self) -> None:
         self.base = ""
@@ -170,6 +168,7 @@ class FakeProxy:
         }
         self.files: dict[tuple[str, str], bytes] = {}
         self.file_headers: dict[str, str] = {}
+        self.digests_are_late = False
 
     @property
     def paths(self) -> list[str]:

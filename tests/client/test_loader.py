@@ -6,6 +6,7 @@ import copy
 import gc
 import io
 import json
+import threading
 import warnings
 import weakref
 from collections import OrderedDict
@@ -15,7 +16,15 @@ import pytest
 import torch
 
 from zooproxy.client.loader import load
-from zooproxy.errors import LimitExceeded, MalformedCheckpoint, ProxyNotConfigured, TransferCorrupt, UnsupportedFormat
+from zooproxy.digest import Sha256
+from zooproxy.errors import (
+    LimitExceeded,
+    MalformedCheckpoint,
+    ProxyNotConfigured,
+    ProxyRefused,
+    TransferCorrupt,
+    UnsupportedFormat,
+)
 from zooproxy.wire.plain import Inert
 from zooproxy.wire.tensors import DTYPE_SIZES, tensor_index_to_json
 
@@ -205,22 +214,93 @@ def test_load_takes_typed_storages_from_a_map_location_function(proxy: Any) -> N
 # -- proof ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("digests", ["sha256", "crc32", "none"])
-def test_load_of_bytes_changed_on_the_way_twice_is_transfer_corrupt(proxy: Any, digests: str) -> None:
-    index = proxy.publish(REF, {"a": torch.arange(4.0), "b": torch.arange(4.0)}, digests=digests)
+def change_a_byte(proxy: Any, index: Any) -> None:
     data = bytearray(proxy.blobs[index.blob])
     data[index.storages[1].offset + 3] ^= 1
     proxy.blobs[index.blob] = bytes(data)
-    with pytest.raises(TransferCorrupt, match=index.blob):
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_load_of_bytes_changed_on_the_way_twice_is_transfer_corrupt(proxy: Any, late: bool) -> None:
+    change_a_byte(proxy, proxy.publish(REF, {"a": torch.arange(4.0), "b": torch.arange(4.0)}))
+    proxy.digests_are_late = late
+    with pytest.raises(TransferCorrupt, match="storage 1 of the blob"):
         load(REF)
-    assert proxy.paths == ["tensors", "blobs", "blobs"]
+    assert proxy.paths.count("blobs") == 2
 
 
-@pytest.mark.parametrize("digests", ["crc32", "none"])
-def test_load_proves_by_crc_or_by_the_whole_blob_where_storages_have_no_sha256(proxy: Any, digests: str) -> None:
-    index = proxy.publish(REF, {"a": torch.arange(4.0)}, digests=digests)
+@pytest.mark.parametrize("tied", [False, True])
+def test_load_proves_by_digests_that_the_proxy_has_not_yet_when_it_is_asked(
+    proxy: Any, state_dict: Any, tied: bool
+) -> None:
+    proxy.digests_are_late = True
+    value = {"all": torch.arange(9.0), "part": torch.arange(9.0)} if tied else state_dict
+    index = proxy.publish(REF, value)
+    if tied:  # storages that overlap can be proven only when all has arrived
+        body = tensor_index_to_json(index)
+        whole = body["storages"][0]
+        digest = Sha256.of(proxy.blobs[index.blob][whole[0] : whole[0] + 16])
+        body["storages"][1] = [whole[0], 16, None, digest]
+        body["tensors"][1]["shape"] = [4]
+        proxy.serve(REF, body)
+    loaded = load(REF)
+    assert all(
+        torch.equal(loaded[name], tensor[: loaded[name].shape[0]] if tied else tensor) for name, tensor in value.items()
+    )
+    assert "digests=wait" in " ".join(path for path, _ in proxy.requests)
+
+
+def test_bytes_arrive_while_the_digests_are_waited_for(proxy: Any) -> None:
+    proxy.digests_are_late = True
+    proxy.publish(REF, {"a": torch.arange(4.0)})
+    arrived = threading.Event()
+
+    def first(handler: Any) -> None:
+        handler.tensors({"ref": REF})
+
+    def then(handler: Any) -> None:
+        assert arrived.wait(30)
+        handler.tensors({"ref": REF, "digests": "wait"})
+
+    proxy.misbehaviours["tensors"].extend([first, then])
+    proxy.misbehaviours["blobs"].append(lambda handler: (handler.blob(handler.path[10:]), arrived.set()))
     assert load(REF)["a"].tolist() == [0, 1, 2, 3]
-    assert proxy.ranges == ([f"bytes=0-{index.size - 1}"] if digests == "none" else ["bytes=64-79"])
+
+
+def test_load_trusts_without_asking_for_digests_where_it_is_told_to(proxy: Any) -> None:
+    proxy.digests_are_late = True
+    change_a_byte(proxy, proxy.publish(REF, {"a": torch.arange(4.0), "b": torch.arange(4.0)}))
+    load(REF, verify=False)
+    assert proxy.paths == ["tensors", "blobs"]
+
+
+def test_a_proxy_that_never_tells_its_digests_is_not_believed(proxy: Any) -> None:
+    index = proxy.publish(REF, {"a": torch.arange(4.0)})
+    body = tensor_index_to_json(index)
+    body["storages"][0][3] = None
+    proxy.serve(REF, body)
+    with pytest.raises(TransferCorrupt, match="does not tell the digests"):
+        load(REF)
+
+
+def test_a_proxy_that_describes_a_blob_in_two_ways_is_not_believed(proxy: Any) -> None:
+    proxy.digests_are_late = True
+    index = proxy.publish(REF, {"a": torch.arange(4.0)})
+    other = tensor_index_to_json(index)
+    other["storages"][0][0] += 1
+    proxy.misbehaviours["tensors"].append(lambda handler: handler.tensors({"ref": REF}))
+    proxy.misbehaviours["tensors"].append(lambda handler: handler.reply(200, json.dumps(other).encode(), {}))
+    with pytest.raises(TransferCorrupt, match="two ways"):
+        load(REF)
+
+
+def test_what_the_proxy_says_instead_of_its_digests_reaches_the_caller(proxy: Any) -> None:
+    proxy.digests_are_late = True
+    proxy.publish(REF, {"a": torch.arange(4.0)})
+    proxy.misbehaviours["tensors"].append(lambda handler: handler.tensors({"ref": REF}))
+    proxy.misbehaviours["tensors"].append(lambda handler: handler.problem(422, "malformed-checkpoint", "no digests"))
+    with pytest.raises(ProxyRefused, match="no digests"):
+        load(REF)
 
 
 def test_load_retries_once_and_succeeds_when_only_the_first_bytes_were_wrong(proxy: Any) -> None:

@@ -42,16 +42,9 @@ def test_plan_takes_gaps_only_as_far_as_their_sum_is_small() -> None:
     assert [(span.start, span.stop) for span in two.spans] == [(0, 50_100)]  # one request less is worth 50 kB
 
 
-def test_plan_with_a_storage_without_digest_takes_the_whole_blob() -> None:
-    plan = plan_of(index_of(Storage(100, 10, 1), Storage(200, 10)), max_gap=0)
-    assert plan.whole
-    assert [(span.start, span.stop) for span in plan.spans] == [(0, 1 << 20)]
-    assert plan.places == {0: 100, 1: 200}
-
-
 def test_plan_of_no_tensors_is_empty() -> None:
     plan = plan_of(index_of())
-    assert (plan.spans, plan.places, plan.size, plan.whole) == ((), {}, 0, False)
+    assert (plan.spans, plan.places, plan.size) == ((), {}, 0)
 
 
 extents = st.lists(st.tuples(st.integers(0, 60_000), st.integers(0, 4_000)), min_size=1, max_size=12)

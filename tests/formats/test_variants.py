@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import warnings
 from collections import OrderedDict
@@ -224,6 +225,13 @@ def test_full_with_a_prefix_is_the_state_dict_under_it():
 def test_inert_values_in_meta_stay_and_are_listed():
     index, _, _ = selected({"state_dict": {"w": torch.ones(1)}, "meta": {"t": torch.float16}, "x": torch.device("cpu")})
     assert index.tree["meta"]["t"] == Inert("torch.float16", None)
+    assert index.dropped == ("torch.float16",)
+
+
+def test_what_is_known_without_its_library_is_not_listed_as_dropped():
+    meta = {"d": datetime.date(2020, 1, 2), "t": torch.float16}
+    index, _, _ = selected({"state_dict": {"w": torch.ones(1)}, "meta": meta})
+    assert index.tree["meta"]["d"].type_name == "datetime.date"
     assert index.dropped == ("torch.float16",)
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from zooproxy.digest import Hasher, Sha256
 from zooproxy.errors import BadRequest, UnsupportedFormat
 from zooproxy.formats.contents import window
-from zooproxy.formats.forms import Form, Recast, recast_of, rendition, selected
+from zooproxy.formats.forms import Form, Recast, needs_checksums, recast_of, rendition, selected
 from zooproxy.formats.reader import read_tensor_index, with_digests
 from zooproxy.formats.segments import Literal, Segment
 from zooproxy.wire.routes import DTYPES, FORMATS, FULL, MODEL, PTH, SAFETENSORS
@@ -127,8 +127,8 @@ def _convert(options: argparse.Namespace) -> int:
         part = selected(read_tensor_index(file, size, _UNNAMED), form, None)
         recast = recast_of(part, form)
         if recast is None:
-            bare = chosen == PTH and any(storage.crc32 is None for storage in part.storages)
-            _write(options.target, rendition(with_digests(part, file) if bare else part, form).segments, file)
+            part = with_digests(part, file) if needs_checksums(part, form) else part
+            _write(options.target, rendition(part, form).segments, file)
             return 0
         with tempfile.TemporaryFile(dir=options.target.resolve().parent) as data:
             derived = _derived(part, recast, window(file, size), data)

@@ -105,8 +105,8 @@ def _model(
 
 def _where_it_lies(index: TensorIndex) -> Plan:
     """A plan whose memory is the whole file: each storage where the file has it."""
-    needed = plan_of(index, proven=False).places
-    return Plan((), {number: index.storages[number].offset for number in needed}, index.size, whole=True)
+    needed = plan_of(index).places
+    return Plan((), {number: index.storages[number].offset for number in needed}, index.size)
 
 
 @contextlib.contextmanager

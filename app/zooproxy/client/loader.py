@@ -20,8 +20,9 @@ from typing import Any, Callable, Optional
 from zooproxy.client.assembly import tensors_of, tree_from_json
 from zooproxy.client.broadcast import from_rank_0
 from zooproxy.client.chain import DirectReached, Route
+from zooproxy.client.digests import Digests
 from zooproxy.client.node_store import NodeStore, Wanted
-from zooproxy.client.parts import parts_of, prove
+from zooproxy.client.parts import Part, Proof, parts_of
 from zooproxy.client.plan import Plan, plan_of
 from zooproxy.client.progress import Progress
 from zooproxy.client.settings import ClientSettings
@@ -240,31 +241,45 @@ class _Receiving:
             self._prove(view)
 
     def _prove(self, memory: memoryview) -> None:
-        prove(self.description.index, self.description.plan, memory)
+        self._digests().prove(memory)
+
+    def _digests(self) -> Digests:
+        query = {**self.query, routes.DIGESTS: routes.WAIT}
+
+        def ask() -> TensorIndex:
+            with Route(self.route.settings) as route:
+                return _index_of(route.do(lambda proxy: proxy.get_json(routes.TENSORS, query)))
+
+        return Digests(self.description.index, self.description.plan, ask)
 
     def _receive(self, target: Callable[[], Target], prove_late: Callable[[], None]) -> None:
         index, plan = self.description.index, self.description.plan
         parts = parts_of(index, plan, self.settings)
         selection = Selection(parts, index.blob, index.size, self._prepare, self.description.proxy)
-        if not (parts.late and self.verify):
-            self._transfer(selection, target, self.verify)
+        digests = self._digests()
+        if not self.verify or (digests.are_known and not parts.late):
+            self._transfer(selection, target, digests.proof if self.verify else None)
             return
+        settle = prove_late if parts.late else digests.settle
+        digests.begin()
         # Only all of it can be proven: wrong bytes mean all of it again, then from the next proxy.
         again = False
         while True:
-            self._transfer(selection, target, verify=False)
+            self._transfer(selection, target, None if parts.late else digests.proof)
             try:
-                prove_late()
+                settle()
                 return
             except TransferCorrupt as error:
                 if again:
                     self.route.pass_over(error)
                 again = not again
 
-    def _transfer(self, selection: Selection, target: Callable[[], Target], verify: bool) -> None:
+    def _transfer(
+        self, selection: Selection, target: Callable[[], Target], proof: Optional[Callable[[Part], Proof]]
+    ) -> None:
         shown = self.description.plan.bytes_to_receive if self.progress else 0
         with Progress(self.query["ref"], shown) as progress:
-            Transfer(selection, progress.advance).run(self.route, target, verify)
+            Transfer(selection, progress.advance).run(self.route, target, proof)
 
     def _prepare(self, proxy: Connection) -> None:
         """Makes another proxy hold the blob: it may never have been asked for this reference."""

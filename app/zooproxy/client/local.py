@@ -50,7 +50,7 @@ def read_local(path: Union[str, Path], map_location: MapLocation = None, trust: 
             return _restricted(path, map_location)
         if index.byteorder != sys.byteorder or any(map(is_odd_tensor, index.dropped)):
             return _restricted(path, map_location)
-        plan = plan_of(index, proven=False)
+        plan = plan_of(index)
         buffer = Buffer(plan.size)
         for span in plan.spans:
             file.seek(span.start)

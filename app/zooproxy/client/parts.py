@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Optional
 
 from zooproxy.client.plan import Plan, Span
 from zooproxy.client.settings import ClientSettings
@@ -45,7 +44,7 @@ class Parts:
 def parts_of(index: TensorIndex, plan: Plan, settings: ClientSettings) -> Parts:
     """The parts of ``plan``, cut between storages."""
     checks = checks_of(index, plan)
-    late = plan.whole or any(a.at + a.storage.size > b.at for a, b in zip(checks, checks[1:]))
+    late = any(a.at + a.storage.size > b.at for a, b in zip(checks, checks[1:]))
     least = max(settings.part, plan.bytes_to_receive // (settings.connections * _PER_CONNECTION))
     return Parts(tuple(part for span in plan.spans for part in _cut(span, checks, least)), late)
 
@@ -82,14 +81,18 @@ def _part(span: Span, begin: int, end: int, checks: list[Check]) -> Part:
 
 
 class Proof:
-    """Proves the storages of a part while its bytes pass in order."""
+    """Proves the storages of a part while its bytes pass in order.
 
-    def __init__(self, part: Part, blob: Sha256) -> None:
+    The digest of a storage that has none to be compared with goes to ``seen``, by the storage's number.
+    """
+
+    def __init__(self, part: Part, blob: Sha256, seen: dict[int, Sha256]) -> None:
         self._blob = blob
+        self._seen = seen
         self._checks = part.checks
         self._next = 0
         self._at = part.span.at
-        self._sum: Any = None
+        self._sum: Optional[Hasher] = None
 
     def feed(self, data: memoryview) -> None:
         """The next bytes of the part.
@@ -103,46 +106,28 @@ class Proof:
             stop = check.at + check.storage.size
             if check.at >= end:
                 break
-            self._sum = _Sum(check.storage) if self._sum is None else self._sum
+            self._sum = Hasher() if self._sum is None else self._sum
             self._sum.update(data[max(0, check.at - self._at) : stop - self._at])
             if stop > end:
                 break
-            if not self._sum.fits():
-                raise TransferCorrupt(f"storage {check.number} of the blob {self._blob} arrived with another digest")
+            self._compare(check, self._sum.digest())
             self._sum = None
             self._next += 1
         self._at = end
 
-
-class _Sum:
-    """The digest that a storage has: sha256 where the index tells it, else the CRC-32 of its container."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._hasher = Hasher()
-        self._crc = 0
-
-    def update(self, data: memoryview) -> None:
-        if self._storage.sha256 is not None:
-            self._hasher.update(data)
-        else:
-            self._crc = zlib.crc32(data, self._crc)
-
-    def fits(self) -> bool:
-        expected = self._storage.sha256
-        return self._crc == self._storage.crc32 if expected is None else self._hasher.digest() == expected
+    def _compare(self, check: Check, digest: Sha256) -> None:
+        if check.storage.sha256 is None:
+            self._seen[check.number] = digest
+        elif check.storage.sha256 != digest:
+            raise TransferCorrupt(f"storage {check.number} of the blob {self._blob} arrived with another digest")
 
 
 def prove(index: TensorIndex, plan: Plan, memory: memoryview) -> None:
-    """Proves all of ``memory``, laid out as ``plan`` says.
+    """Proves all of ``memory``, laid out as ``plan`` says, by the digests of ``index``.
 
     Raises:
         TransferCorrupt: a digest is another.
     """
-    if plan.whole:
-        if Sha256.of(memory) != index.blob:
-            raise TransferCorrupt(f"the blob {index.blob} arrived with another sha256")
-        return
     for check in checks_of(index, plan):
         alone = Part(Span(0, check.storage.size, check.at), (check,))
-        Proof(alone, index.blob).feed(memory[check.at : check.at + check.storage.size])
+        Proof(alone, index.blob, {}).feed(memory[check.at : check.at + check.storage.size])

@@ -41,24 +41,19 @@ class Span:
 
 @dataclass(frozen=True)
 class Plan:
-    """``spans`` in order; ``places[storage]`` is where a needed storage begins in the buffer of ``size`` bytes.
-
-    ``whole`` says that the blob is taken entire, because a storage without a digest of its own can only be believed
-    on the blob's.
-    """
+    """``spans`` in order; ``places[storage]`` is where a needed storage begins in the buffer of ``size`` bytes."""
 
     spans: tuple[Span, ...]
     places: dict[int, int]
     size: int
-    whole: bool
 
     @property
     def bytes_to_receive(self) -> int:
         return sum(span.size for span in self.spans)
 
 
-def plan_of(index: TensorIndex, max_gap: int = MAX_GAP, proven: bool = True) -> Plan:
-    """The plan for all tensors of ``index``; where nothing has to be ``proven``, never more than they need.
+def plan_of(index: TensorIndex, max_gap: int = MAX_GAP) -> Plan:
+    """The plan for all tensors of ``index``.
 
     Raises:
         MalformedCheckpoint: a tensor or a storage that lies outside of what holds it.
@@ -66,16 +61,10 @@ def plan_of(index: TensorIndex, max_gap: int = MAX_GAP, proven: bool = True) -> 
     _check(index)
     needed = sorted({tensor.storage for tensor in index.tensors}, key=lambda number: index.storages[number].offset)
     filled = [number for number in needed if index.storages[number].size]
-    whole = proven and any(_has_no_digest(index.storages[number]) for number in filled)
-    extents = [(0, index.size)] if whole else _merged([index.storages[number] for number in filled], max_gap)
-    spans = _laid_out(extents)
+    spans = _laid_out(_merged([index.storages[number] for number in filled], max_gap))
     places = dict.fromkeys(needed, 0)
     places.update((number, _place(index.storages[number], spans)) for number in filled)
-    return Plan(spans, places, spans[-1].at + spans[-1].size if spans else 0, whole)
-
-
-def _has_no_digest(storage: Storage) -> bool:
-    return storage.sha256 is None and storage.crc32 is None
+    return Plan(spans, places, spans[-1].at + spans[-1].size if spans else 0)
 
 
 def _merged(storages: list[Storage], max_gap: int) -> list[tuple[int, int]]:

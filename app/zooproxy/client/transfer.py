@@ -80,8 +80,10 @@ class Transfer:
         self._ended = threading.Event()
         self._counting = threading.Lock()
 
-    def run(self, route: Route, target: Callable[[], Target], verify: bool) -> None:
+    def run(self, route: Route, target: Callable[[], Target], proof: Optional[Callable[[Part], Proof]]) -> None:
         """Receives everything, over ``route`` and others like it; ``target`` is called once for each connection.
+
+        ``proof`` makes what proves a part while it arrives; None takes it as it comes.
 
         Raises:
             ProxyRefused, ProxyUnreachable, TransferCorrupt, DirectReached: see ``Route.do``.
@@ -91,19 +93,19 @@ class Transfer:
         settings = route.settings
         count = min(settings.connections, len(self._waiting), expected // settings.part)
         if count <= 1:
-            self._take_all(route, target(), verify)
+            self._take_all(route, target(), proof)
             return
         with ExitStack() as stack:  # the threads end before their connections are closed
             routes = [route, *(stack.enter_context(Route(settings)) for _ in range(count - 1))]
             threads = stack.enter_context(ThreadPoolExecutor(count, "zooproxy"))
-            takers = [threads.submit(self._take_all, taken, target(), verify) for taken in routes]
+            takers = [threads.submit(self._take_all, taken, target(), proof) for taken in routes]
             try:
                 for taker in as_completed(takers):
                     taker.result()
             finally:
                 self._ended.set()
 
-    def _take_all(self, route: Route, target: Target, verify: bool) -> None:
+    def _take_all(self, route: Route, target: Target, proof: Optional[Callable[[Part], Proof]]) -> None:
         known = {self._selection.prepared}
 
         def take(connection: Connection, part: Part) -> None:
@@ -111,9 +113,8 @@ class Transfer:
                 self._selection.prepare(connection)
                 known.add(connection.base)
             span = part.span
-            proof = Proof(part, self._selection.blob) if verify else None
             wanted = ByteRange(self._selection.blob, self._selection.size, span.start, span.stop)
-            connection.get_range(wanted, _Taking(self, target, part, proof))
+            connection.get_range(wanted, _Taking(self, target, part, proof(part) if proof else None))
 
         try:
             while not self._ended.is_set():

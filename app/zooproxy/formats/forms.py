@@ -64,6 +64,11 @@ def recast_of(part: TensorIndex, form: Form, *, as_file: bool = True) -> Optiona
     return recast if changes or recast.contiguous else None
 
 
+def needs_checksums(part: TensorIndex, form: Form) -> bool:
+    """Whether the form wants the CRC-32 of storages whose container has none (``reader.with_digests``)."""
+    return form.format == PTH and any(storage.crc32 is None and storage.size for storage in part.storages)
+
+
 def selected(index: TensorIndex, form: Form, recipe: Optional[str]) -> TensorIndex:
     """The part of ``index`` that the form's variant and prefix name; ``recipe`` is the zoo's, for ``model``.
 

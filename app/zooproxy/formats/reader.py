@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
-from typing import BinaryIO, Callable, Final
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Callable, Final, Optional
 
 from zooproxy.digest import Hasher, Sha256
 from zooproxy.errors import MalformedCheckpoint, NotACheckpoint, UnsupportedFormat
@@ -22,7 +22,8 @@ from zooproxy.wire.tensors import Storage, TensorIndex
 #: Changes whenever the index of the same bytes may change.
 READER_VERSION: Final = 3
 
-_BLOCK = 2**20
+_BLOCK: Final = 2**20
+_PAUSE: Final = 16 * _BLOCK
 
 
 def read_tensor_index(file: BinaryIO, size: int, blob: Sha256) -> TensorIndex:
@@ -61,30 +62,43 @@ def read_tensor_index(file: BinaryIO, size: int, blob: Sha256) -> TensorIndex:
 
 
 def with_digests(index: TensorIndex, file: BinaryIO) -> TensorIndex:
-    """The index with the sha256 of every storage, and the CRC-32 where the container has none; reads each storage once,
-    in blocks of 1 MiB.
+    """The index with the sha256 of every storage, and the CRC-32 where the container has none.
+
+    Raises:
+        MalformedCheckpoint: the file ends before a storage does.
+    """
+    return dataclasses.replace(index, storages=tuple(storage for storage in digested(index, file) if storage))
+
+
+def digested(index: TensorIndex, file: BinaryIO) -> Iterator[Optional[Storage]]:
+    """The storages of ``with_digests`` in their order, after a None for each 16 MiB that were read: a place to stop.
+
+    The bytes of a storage are read once, in blocks of 1 MiB.
 
     Raises:
         MalformedCheckpoint: the file ends before a storage does.
     """
     proven: dict[tuple[int, int], Storage] = {}
+    read = 0
     for storage in sorted(index.storages, key=lambda storage: storage.offset):
-        extent = (storage.offset, storage.size)
-        if extent not in proven:
-            proven[extent] = _with_digest(file, storage)
-    storages = tuple(proven[storage.offset, storage.size] for storage in index.storages)
-    return dataclasses.replace(index, storages=storages)
+        if (storage.offset, storage.size) in proven:
+            continue
+        hasher, crc32 = Hasher(), 0
+        for block in _blocks(file, storage):
+            hasher.update(block)
+            crc32 = zlib.crc32(block, crc32) if storage.crc32 is None else storage.crc32
+            read += len(block)
+            if read >= _PAUSE:
+                read = 0
+                yield None
+        found = dataclasses.replace(storage, sha256=hasher.digest(), crc32=crc32)
+        proven[storage.offset, storage.size] = found
+    yield from (proven[storage.offset, storage.size] for storage in index.storages)
 
 
-def _with_digest(file: BinaryIO, storage: Storage) -> Storage:
-    hasher = Hasher()
-    crc32 = 0
-    while hasher.size < storage.size:
-        length = min(_BLOCK, storage.size - hasher.size)
-        block = read_exactly(file, storage.offset + hasher.size, length)
-        hasher.update(block)
-        crc32 = zlib.crc32(block, crc32) if storage.crc32 is None else storage.crc32
-    return dataclasses.replace(storage, sha256=hasher.digest(), crc32=crc32)
+def _blocks(file: BinaryIO, storage: Storage) -> Iterator[bytes]:
+    for at in range(0, storage.size, _BLOCK):
+        yield read_exactly(file, storage.offset + at, min(_BLOCK, storage.size - at))
 
 
 _READERS: Mapping[Container, Callable[[BinaryIO, int, Structure], Contents]] = {

@@ -154,6 +154,7 @@ class _Restriction:
         self._tensors: list[Tensor] = []
         self._storages: dict[int, int] = {}
         self._positions: dict[int, int] = {}
+        self._droppable = frozenset(index.dropped)  # not what wire.standard_types keeps whole
         self._dropped: set[str] = set()
 
     def keep(self, tree: dict[Any, Any]) -> TensorIndex:
@@ -183,7 +184,8 @@ class _Restriction:
         if isinstance(value, (list, tuple)):
             return type(value)([self._keep(item, (at, path)) for at, item in enumerate(value)])
         if isinstance(value, Inert):
-            self._dropped.add(value.type_name)
+            if value.type_name in self._droppable:
+                self._dropped.add(value.type_name)
             args = self._keep(value.args, ("args", path))
             return Inert(value.type_name, args, self._keep(value.state, path), self._keep(value.items, path))
         return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.shelf import DERIVED, Shelf
@@ -15,7 +16,7 @@ from zooproxy.formats.reader import READER_VERSION
 from zooproxy.provide.derivation import Derivation
 from zooproxy.provide.single_flight import SingleFlight
 from zooproxy.provide.tensor_indexes import TensorIndexes
-from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
+from zooproxy.wire.tensors import Storage, TensorIndex, tensor_index_to_json
 
 
 class Derived:
@@ -74,6 +75,7 @@ def _url(blob: HeldBlob, name: Sha256) -> str:
 
 
 def _name(part: TensorIndex, recast: Recast) -> Sha256:
-    """All that a derivation depends on, hashed."""
-    done = [READER_VERSION, recast.dtype, recast.contiguous, tensor_index_to_json(part)]
+    """All that a derivation depends on, hashed: not on the digests, which the index gets later."""
+    bare = replace(part, storages=tuple(Storage(storage.offset, storage.size) for storage in part.storages))
+    done = [READER_VERSION, recast.dtype, recast.contiguous, tensor_index_to_json(bare)]
     return Sha256.of(json.dumps(done).encode())

@@ -12,7 +12,7 @@ from zooproxy.cache.shelf import Shelf
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt, NotLocked, ZooproxyError
 from zooproxy.fetch.proof import Wanted
-from zooproxy.formats.forms import Form, recast_of, rendition, selected
+from zooproxy.formats.forms import Form, needs_checksums, recast_of, rendition, selected
 from zooproxy.formats.segments import Rendition
 from zooproxy.formats.variants import refuse_odd_tensors
 from zooproxy.names.catalog import Catalog, Resolution
@@ -161,14 +161,16 @@ class Provider:
             raise BlobAbsent(f"no blob {digest} is held; ask for its reference to bring it in")
         return await self._held.shelf.store.open(digest)
 
-    async def tensors(self, resolution: Resolution, form: Form) -> TensorIndex:
+    async def tensors(self, resolution: Resolution, form: Form, *, proven: bool = False) -> TensorIndex:
         """The tensor index of a variant: recipe and prefix applied, ranges into the blob.
+
+        Digests that are not known yet are waited for if it is to be ``proven``, else left out.
 
         Raises:
             FormatError: the blob cannot be read, nothing is left of it, or it has a tensor that no range describes.
         """
         blob = await self.raw(resolution)
-        part = await self._selected(blob, resolution, form)
+        part = await self._selected(blob, resolution, form, proven=proven)
         await asyncio.to_thread(refuse_odd_tensors, part)
         recast = recast_of(part, form, as_file=False)
         return part if recast is None else (await self._held.derived.of(blob, part, recast))[1]
@@ -188,6 +190,8 @@ class Provider:
         if recast is not None:
             blob, part = await self._held.derived.of(blob, part, recast)
             return blob, await asyncio.to_thread(rendition, part, form)
+        if needs_checksums(part, form):
+            part = await self._selected(blob, resolution, form, proven=True)
         composed = await asyncio.to_thread(rendition, part, form)
         self._renditions.put(key, composed)
         return blob, composed
@@ -202,8 +206,11 @@ class Provider:
         async with await self._held.shelf.store.stage() as staged:
             await staged.write(b"ready?")
 
-    async def _selected(self, blob: HeldBlob, resolution: Resolution, form: Form) -> TensorIndex:
-        read = await self._held.tensor_indexes.of(blob)
+    async def _selected(
+        self, blob: HeldBlob, resolution: Resolution, form: Form, *, proven: bool = False
+    ) -> TensorIndex:
+        indexes = self._held.tensor_indexes
+        read = await (indexes.proven(blob) if proven else indexes.of(blob))
         return await asyncio.to_thread(selected, read, form, resolution.recipe)
 
     def _wanted(self, resolution: Resolution) -> Wanted:

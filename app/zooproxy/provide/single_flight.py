@@ -25,12 +25,16 @@ class SingleFlight(Generic[KeyT, ValueT]):
 
     async def join(self, key: KeyT, work: Callable[[], Coroutine[Any, Any, ValueT]]) -> ValueT:
         """The result of the ``work`` that runs for ``key``, begun now if none does; its error for every asker."""
+        return await asyncio.shield(self.begin(key, work))
+
+    def begin(self, key: KeyT, work: Callable[[], Coroutine[Any, Any, ValueT]]) -> asyncio.Task[ValueT]:
+        """As ``join``, without waiting."""
         task = self._running.get(key)
         if task is None:
             task = asyncio.create_task(work())
             self._running[key] = task
             task.add_done_callback(lambda done: self._land(key, done))
-        return await asyncio.shield(task)
+        return task
 
     def _land(self, key: KeyT, task: asyncio.Task[ValueT]) -> None:
         del self._running[key]

@@ -1,21 +1,29 @@
-"""Tensor indexes of held blobs: read from a blob once, kept in the database, the small and recent ones in memory."""
+"""Tensor indexes of held blobs: read from a blob once, kept in the database, the small and recent ones in memory.
+
+An index is there as soon as the pickle is read; the digests of its storages follow. They take a pass over all of the
+blob, so they are computed behind whoever asked first, one blob at a time, and the kept document is replaced.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import logging
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.index import Index
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent
-from zooproxy.formats.reader import READER_VERSION, read_tensor_index, with_digests
+from zooproxy.errors import BlobAbsent, ZooproxyError
+from zooproxy.formats.reader import READER_VERSION, digested, read_tensor_index
 from zooproxy.provide.single_flight import SingleFlight
-from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_index_to_json
+from zooproxy.wire.tensors import Storage, TensorIndex, tensor_index_from_json, tensor_index_to_json
+
+_log = logging.getLogger(__name__)
 
 #: Bytes of JSON whose decoded form is kept in memory, all indexes together (decoded, some five times as much).
 MEMORY: Final = 8 << 20
@@ -34,9 +42,12 @@ class TensorIndexes:
         self._recent: OrderedDict[Sha256, tuple[TensorIndex, int]] = OrderedDict()
         self._room = memory
         self._flight: SingleFlight[Sha256, TensorIndex] = SingleFlight()
+        self._proving: SingleFlight[Sha256, TensorIndex] = SingleFlight()
+        self._turn = asyncio.Lock()
 
     async def of(self, blob: HeldBlob) -> TensorIndex:
-        """
+        """The index; the digests of its storages may still be missing.
+
         Raises:
             FormatError: the blob is no checkpoint that this version can read.
         """
@@ -45,6 +56,15 @@ class TensorIndexes:
             self._recent.move_to_end(blob.digest)
             return recent[0]
         return await self._flight.join(blob.digest, lambda: self._load(blob))
+
+    async def proven(self, blob: HeldBlob) -> TensorIndex:
+        """The index with the sha256 and the CRC-32 of every storage, as soon as they are known.
+
+        Raises:
+            FormatError: as ``of``.
+        """
+        read = await self.of(blob)
+        return read if read.is_proven else await self._proving.join(blob.digest, lambda: self._prove(blob))
 
     async def kept(self, blob: HeldBlob) -> TensorIndex:
         """The index that was kept for a blob which no reader reads: a derived one.
@@ -61,7 +81,7 @@ class TensorIndexes:
         return (await asyncio.to_thread(_decode, document))[0]
 
     async def keep(self, read: TensorIndex) -> None:
-        """Keeps the index of a blob that was derived."""
+        """Keeps an index that is complete: of a blob that was derived, or with its digests."""
         document = await asyncio.to_thread(_encode, read)
         await self._index.keep_tensor_index(read.blob, READER_VERSION, zlib.compress(document, 1))
         self._remember(read, len(document))
@@ -74,12 +94,28 @@ class TensorIndexes:
             read, document = await asyncio.to_thread(self._read_anew, blob)
             await self._index.keep_tensor_index(blob.digest, READER_VERSION, zlib.compress(document, 1))
         self._remember(read, len(document))
+        if not read.is_proven:
+            self._proving.begin(blob.digest, lambda: self._prove(blob))
         return read
 
     def _read_anew(self, blob: HeldBlob) -> tuple[TensorIndex, bytes]:
         with blob.file() as file:
-            read = with_digests(self._read(file, blob.size, blob.digest), file)
+            read = self._read(file, blob.size, blob.digest)
         return read, _encode(read)
+
+    async def _prove(self, blob: HeldBlob) -> TensorIndex:
+        """Adds the digests; a failure is told here too, because nobody may be waiting."""
+        async with self._turn:
+            read = await self.of(blob)
+            if read.is_proven:  # since the caller looked
+                return read
+            try:
+                proven = dataclasses.replace(read, storages=await _proven_storages(read, blob))
+            except (ZooproxyError, OSError) as error:
+                _log.error("the storages of the blob %s were not proven: %s", blob.digest, error)
+                raise
+            await self.keep(proven)
+            return proven
 
     def _remember(self, read: TensorIndex, cost: int) -> None:
         if cost > self._room:
@@ -90,6 +126,25 @@ class TensorIndexes:
 
     async def close(self) -> None:
         await self._flight.close()
+        await self._proving.close()
+
+
+async def _proven_storages(read: TensorIndex, blob: HeldBlob) -> tuple[Storage, ...]:
+    storages: list[Storage] = []
+    with blob.file() as file:
+        steps = digested(read, file)
+        while await asyncio.to_thread(_advance, steps, storages):
+            pass  # whoever cancels this leaves no thread at work
+    return tuple(storages)
+
+
+def _advance(steps: Iterator[Storage | None], storages: list[Storage]) -> bool:
+    """Takes storages up to the next pause; False at the end."""
+    for storage in steps:
+        if storage is None:
+            return True
+        storages.append(storage)
+    return False
 
 
 def _encode(read: TensorIndex) -> bytes:

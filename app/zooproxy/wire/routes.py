@@ -44,6 +44,10 @@ SAFETENSORS: Final = "safetensors"
 PTH: Final = "pth"
 FORMATS: Final = (SAFETENSORS, PTH)
 
+#: ``digests=wait``: a tensor index with every digest, which the proxy may still be computing.
+DIGESTS: Final = "digests"
+WAIT: Final = "wait"
+
 #: What ``dtype=`` says, and the dtype that floating tensors then have.
 DTYPES: Final[Mapping[str, str]] = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 

@@ -123,6 +123,11 @@ class TensorIndex:
     tree: Any
     dropped: tuple[str, ...]
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether the sha256 of every storage is known."""
+        return all(storage.sha256 is not None for storage in self.storages)
+
 
 def tensor_index_to_json(index: TensorIndex) -> dict[str, Any]:
     """The index as objects that ``json.dumps`` takes. A storage is ``[offset, size, crc32, sha256]``."""

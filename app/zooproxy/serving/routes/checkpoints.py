@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any, Literal
+from contextlib import suppress
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
@@ -50,6 +51,10 @@ Dtype = Annotated[
         openapi_examples={"as published": {"value": None}, "half the bytes": {"value": "bf16"}},
     ),
 ]
+Digests = Annotated[
+    Literal["wait"] | None,
+    Query(description="`wait`: answer when every digest is known, or after 20 seconds with those that are"),
+]
 Digits = Annotated[str, Path(description="64 hexadecimal digits", examples=["0676ba61b6795bbe" * 4])]
 
 BYTES: dict[int | str, dict[str, Any]] = {
@@ -58,6 +63,8 @@ BYTES: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client has it (If-None-Match)"},
     416: {"description": "The range begins beyond the end"},
 }
+#: The longest that an answer waits for digests; a client's patience with a silent connection is longer.
+DIGESTS_SECONDS: Final = 20.0
 _PARAMETERS = only("ref", "variant", "format", "prefix", "dtype")
 _IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 
@@ -148,7 +155,7 @@ async def _representation(
         **problems(400, 403, 404, 422, 501, 502, 503, 507),
     },
     summary="A checkpoint's tensor index",
-    dependencies=[only("ref", "variant", "prefix", "dtype")],
+    dependencies=[only("ref", "variant", "prefix", "dtype", "digests")],
     openapi_extra=declared(READ),
 )
 async def tensors(
@@ -157,11 +164,23 @@ async def tensors(
     variant: ReadVariant = "model",
     prefix: Prefix = None,
     dtype: Dtype = None,
+    digests: Digests = None,
 ) -> Response:
-    """Tensors with their byte ranges in the blob and their digests, and the plain values around them."""
-    index = await provider.tensors(resolution, Form(variant, prefix=prefix, dtype=dtype))
+    """Tensors with their byte ranges in the blob and their digests, and the plain values around them.
+
+    A storage's sha256 is null until it is known: it is computed behind the first request for a blob.
+    """
+    index = await _index(provider, resolution, Form(variant, prefix=prefix, dtype=dtype), proven=digests is not None)
     body = await asyncio.to_thread(_json, index)
     return Response(body, media_type="application/json", headers=warning_headers(resolution))
+
+
+async def _index(provider: Provider, resolution: Resolution, form: Form, *, proven: bool) -> TensorIndex:
+    if proven:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DIGESTS_SECONDS):
+                return await provider.tensors(resolution, form, proven=True)
+    return await provider.tensors(resolution, form)
 
 
 def _json(index: TensorIndex) -> bytes:
