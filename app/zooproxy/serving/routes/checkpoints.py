@@ -53,7 +53,10 @@ Dtype = Annotated[
 ]
 Digests = Annotated[
     Literal["wait"] | None,
-    Query(description="`wait`: answer when every digest is known, or after 20 seconds with those that are"),
+    Query(
+        description="`wait`: answer when every digest is known, or after 20 seconds with those that are",
+        openapi_examples={"at once": {"value": None}, "all": {"value": "wait"}},
+    ),
 ]
 Digits = Annotated[str, Path(description="64 hexadecimal digits", examples=["0676ba61b6795bbe" * 4])]
 
