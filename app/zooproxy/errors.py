@@ -11,7 +11,10 @@ for a client to read: it names what was wrong and the way out, and never holds a
     ├── AccessError                   a request from somebody who may not make it
     │   ├── TokenRequired
     │   ├── ScopeTooLow
+    │   ├── ZooNotAllowed
+    │   ├── TooManyWrongTokens
     │   └── NotFromHere
+    ├── UnknownToken                  an id that no token has
     ├── BadReference                  text that is no reference
     │   ├── MalformedReference
     │   └── UnknownScheme
@@ -119,11 +122,34 @@ class ScopeTooLow(AccessError):
     title = "Scope too low"
 
 
+class ZooNotAllowed(AccessError):
+    """The token is limited to some zoos, and this is not theirs."""
+
+    slug = "zoo-not-allowed"
+    title = "Zoo not allowed"
+
+
+class TooManyWrongTokens(AccessError):
+    """An address has tried so many tokens that it is not heard for ``retry_after`` seconds."""
+
+    slug = "too-many-wrong-tokens"
+    title = "Too many wrong tokens"
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class NotFromHere(AccessError):
     """Without a token, calls that change state are taken from the proxy's own machine alone."""
 
     slug = "not-from-here"
     title = "Not allowed from here"
+
+
+class UnknownToken(ZooproxyError):
+    slug = "unknown-token"
+    title = "Unknown token"
 
 
 # -- references and names ---------------------------------------------------------------------------------

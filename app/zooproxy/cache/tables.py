@@ -134,6 +134,23 @@ trust = Table(
     CheckConstraint("length(sha256) = 64", name="trust_sha256_is_whole"),
 )
 
+#: Who may call what. ``zoos`` are names with a space between them, null for no limit; of the secret there is a hash. A
+#: row outlives its revocation: what was done with the token can still be traced to it.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("secret_sha256", String(64), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("zoos", Text),
+    Column("note", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("used_at", BigInteger),
+    CheckConstraint("length(secret_sha256) = 64", name="tokens_secret_sha256_is_whole"),
+)
+
 
 def microseconds(time: datetime) -> int:
     """As a column has it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from zooproxy.cache.blobs import HeldBlob
@@ -133,10 +134,11 @@ class Provider:
         """Something of the blob is served."""
         self._held.shelf.index.uses.note(digest)
 
-    async def warm(self, ref: str) -> StartedAnswer:
-        """Begins what nobody waits for; what cannot be begun is told, not raised."""
+    async def warm(self, ref: str, check: Callable[[Resolution], None] = lambda _: None) -> StartedAnswer:
+        """Begins what nobody waits for; what cannot be begun, or what ``check`` refuses, is told, not raised."""
         try:
             resolution = self.resolution(ref)
+            check(resolution)
             held = await self._row(self._wanted(resolution))
             if held is not None:
                 return StartedAnswer(ref, fills_wire.HELD, sha256=held.sha256)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from zooproxy.serving.access import ANYBODY, Access
+from zooproxy.serving.reach import BEARER
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -25,7 +26,7 @@ class Gate:
         """
         bearer = await self.access.check(request, policy)
         if bearer is not ANYBODY:
-            request.state.bearer = bearer
+            request.scope[BEARER] = bearer
         return await handle(request)
 
 

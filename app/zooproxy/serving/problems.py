@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ STATUS: Final[dict[type[errors.ZooproxyError], int]] = {
     errors.BadRequest: 400,
     errors.TokenRequired: 401,
     errors.AccessError: 403,
+    errors.TooManyWrongTokens: 429,
     errors.BadReference: 400,
     errors.NotInCatalog: 404,
     errors.HostNotAllowed: 403,
@@ -63,8 +65,10 @@ def _problem(error: errors.ZooproxyError, status: int, headers: dict[str, str] |
 
 
 async def _refused(_: Request, error: Any) -> JSONResponse:
-    challenge = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.TokenRequired) else None
-    return _problem(error, status_of(error), challenge)
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.TokenRequired) else {}
+    if isinstance(error, (errors.TooBusy, errors.UpstreamResting, errors.TooManyWrongTokens)):
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return _problem(error, status_of(error), headers)
 
 
 async def _invalid(_: Request, error: Any) -> JSONResponse:

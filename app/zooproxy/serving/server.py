@@ -14,13 +14,11 @@ import uvicorn
 
 from zooproxy.errors import SettingsError
 from zooproxy.serving.acceleration import Acceleration
-from zooproxy.serving.access import Access, SettingsTokens
 from zooproxy.serving.app import create_app
-from zooproxy.serving.gate import Gate
 from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.settings import Settings
 from zooproxy.serving.transfers import Transfers
-from zooproxy.serving.wiring import open_provider
+from zooproxy.serving.wiring import open_service
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -44,14 +42,14 @@ def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     with _listen(settings) as listening:
-        async with open_provider(settings) as provider:
+        async with open_service(settings) as service:
             host, port = listening.getsockname()[:2]
             _log.info("zooproxy listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
             config = uvicorn.Config(
                 create_app(
-                    provider,
+                    service.provider,
                     Transfers(settings.transfers),
-                    Gate(Access(_tokens(settings))),
+                    service.gate,
                     Acceleration(settings.accel_redirect) if settings.accel_redirect else None,
                 ),
                 http=ZeroCopyProtocol,
@@ -61,14 +59,6 @@ async def _serve(settings: Settings) -> None:
                 timeout_graceful_shutdown=settings.shutdown_seconds,
             )
             await _Server(config).serve(sockets=[listening])
-
-
-def _tokens(settings: Settings) -> SettingsTokens:
-    return SettingsTokens(
-        [token.get_secret_value() for token in settings.admin_tokens],
-        [token.get_secret_value() for token in settings.read_tokens],
-        reads_need_token=settings.reads_need_token,
-    )
 
 
 class _Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 The order of a request, once::
 
     GET /v1/checkpoint?ref=mmcls://vgg16
+    serving.gate         who calls? may they?              401, 403, 429
     routes.checkpoints   text -> reference -> resolution   400, 404
     provide.provider     resolution -> held blob?          the index's row, then the blob
     provide.fills        else one fill for all who ask     403, 501, 503
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from zooproxy.cache.cache_pins import CachePins
 from zooproxy.cache.database import open_database
@@ -29,11 +31,13 @@ from zooproxy.cache.index import Index
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
+from zooproxy.cache.tokens import Tokens
 from zooproxy.errors import MalformedLock, SettingsError
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.lock import Lock, lock_at
 from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.derived import Derived
+from zooproxy.provide.keyring import open_keyring
 from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider
@@ -41,13 +45,23 @@ from zooproxy.provide.reader_process import ReaderProcess
 from zooproxy.provide.site_catalog import site_sections
 from zooproxy.provide.stock import open_stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
+from zooproxy.serving.access import Access, SettingsTokens
 from zooproxy.serving.fetching import Fetching
+from zooproxy.serving.gate import Gate
 from zooproxy.serving.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What there is to serve, and the gate before it."""
+
+    provider: Provider
+    gate: Gate
+
+
 @asynccontextmanager
-async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
-    """A provider over the data directory, migrated and swept; all of it is closed on the way out.
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """The service over the data directory, migrated and swept; all of it is closed on the way out.
 
     Raises:
         SettingsError: a setting contradicts the catalog or itself.
@@ -69,7 +83,8 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider]:
         stock = await stack.enter_async_context(open_stock(index, CachePins(database)))
         provider = Provider(names, pins, Held(shelf, tensor_indexes, derived, stock), fills)
         stack.push_async_callback(provider.rendition_digests.close)
-        yield provider
+        keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
+        yield Service(provider, Gate(Access(_tokens(settings), keyring)))
 
 
 @asynccontextmanager
@@ -77,7 +92,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     """The data directory alone, beside a server that runs on it or with none: nothing is fetched or swept.
 
     Raises:
-        SettingsError, CacheError: as ``open_provider``.
+        SettingsError, CacheError: as ``open_service``.
     """
     catalog, pins, fetching = _agreed(settings)
     async with open_database(settings.database) as database:
@@ -94,6 +109,14 @@ def check_settings(settings: Settings) -> None:
         SettingsError: a setting contradicts the catalog or itself.
     """
     _agreed(settings)
+
+
+def _tokens(settings: Settings) -> SettingsTokens:
+    return SettingsTokens(
+        [token.get_secret_value() for token in settings.admin_tokens],
+        [token.get_secret_value() for token in settings.read_tokens],
+        reads_need_token=settings.reads_need_token,
+    )
 
 
 def _agreed(settings: Settings) -> tuple[Catalog, Pins, Fetching]:

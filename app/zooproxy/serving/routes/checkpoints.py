@@ -22,6 +22,7 @@ from zooproxy.serving.digest_wishes import HEADER as WANT_DIGEST
 from zooproxy.serving.digest_wishes import sha256_wish
 from zooproxy.serving.following import Cold, follow
 from zooproxy.serving.problems import problems
+from zooproxy.serving.reach import check_blob
 from zooproxy.serving.replies import Representation, disposition, raw_representation, rendered_representation
 from zooproxy.serving.routes.guarded import GuardedRoute, declared
 from zooproxy.serving.routes.wired import Resolved, Wired, limited, only, sent, warning_headers
@@ -204,6 +205,7 @@ async def blob(request: Request, sha256: Digits, provider: Wired) -> Response:
         digest = Sha256(sha256)
     except ValueError as error:
         raise BadRequest(f"sha256: {error}") from error
+    await check_blob(request, provider, digest)
     held = await provider.blob(digest)
     if request.method != "HEAD":
         provider.used(digest)

@@ -6,16 +6,19 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from zooproxy.errors import UnknownFill
 from zooproxy.names.reference import MAX_LENGTH
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.problems import problems
+from zooproxy.serving.reach import check_reach, check_url
 from zooproxy.serving.routes.guarded import GuardedRoute, declared
 from zooproxy.serving.routes.wired import Wired
 from zooproxy.wire import routes
@@ -48,9 +51,10 @@ class Order(BaseModel):
     summary="Bring references into the cache",
     openapi_extra=declared(FILL),
 )
-async def start_fills(order: Order, provider: Wired) -> Response:
+async def start_fills(request: Request, order: Order, provider: Wired) -> Response:
     """Answers at once, one entry per reference in the same order; what waits for nobody queues behind what does."""
-    return JSONResponse([asdict(await provider.warm(ref)) for ref in order.refs], 202)
+    check = partial(check_reach, request, provider)
+    return JSONResponse([asdict(await provider.warm(ref, check)) for ref in order.refs], 202)
 
 
 @router.get(routes.FILLS, response_model=FillsAnswer, summary="List fills", openapi_extra=declared(READ))
@@ -78,9 +82,11 @@ async def show_fill(id: Id, provider: Wired) -> Response:  # noqa: A002  # the w
     summary="Cancel a fill",
     openapi_extra=declared(FILL),
 )
-async def cancel_fill(id: Id, provider: Wired) -> Response:  # noqa: A002  # the wire's word
+async def cancel_fill(request: Request, id: Id, provider: Wired) -> Response:  # noqa: A002  # the wire's word
     """Whoever waits for it gets an error, whoever reads it a broken connection; what had come is dropped."""
-    await provider.fills.cancel((await _found(provider, id)).url)
+    url = (await _found(provider, id)).url
+    check_url(request, provider, url)
+    await provider.fills.cancel(url)
     return Response(status_code=204)
 
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from zooproxy.serving.gate import gate_of
+from zooproxy.serving.problems import problems
 from zooproxy.serving.routes.parameters import Parameter, described
 from zooproxy.wire.access import OPEN, POLICIES, POLICY_MEMBER, READ
 
@@ -31,11 +32,16 @@ def declared(policy: str, *parameters: Parameter) -> dict[str, Any]:
 
 
 class GuardedRoute(APIRoute):
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self._policy = str((options.get("openapi_extra") or {}).get(POLICY_MEMBER))
+        if self._policy not in POLICIES:
+            raise TypeError(f"the route {path} declares none of the policies {', '.join(POLICIES)}")
+        if self._policy != OPEN:
+            options["responses"] = {**problems(401, 403, 429), **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        policy = (self.openapi_extra or {}).get(POLICY_MEMBER)
-        if policy not in POLICIES:
-            raise TypeError(f"the route {self.path} declares none of the policies {', '.join(POLICIES)}")
-        handle = super().get_route_handler()
+        policy, handle = self._policy, super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             return await gate_of(request).through(request, policy, handle)

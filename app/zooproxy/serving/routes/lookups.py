@@ -18,7 +18,7 @@ from zooproxy.serving.problems import problems
 from zooproxy.serving.ranges import NotModified, answer
 from zooproxy.serving.routes.guarded import GuardedRoute, declared
 from zooproxy.serving.routes.parameters import Parameter, read
-from zooproxy.serving.routes.wired import EXAMPLES, Wired, provider_of, warning_headers
+from zooproxy.serving.routes.wired import EXAMPLES, Wired, provider_of, resolved, warning_headers
 from zooproxy.wire import routes
 from zooproxy.wire.access import READ
 from zooproxy.wire.answers import NamesAnswer, ResolveAnswer, ZooAnswer, members_of
@@ -51,7 +51,7 @@ async def resolve(request: Request) -> Response:
         raise BadRequest("ask with one of ref, url and sha256")
     provider = provider_of(request)
     if ref is not None:
-        resolution = provider.resolution(ref)
+        resolution = resolved(request, ref)
         # Not asdict: it copies the metadata to its depths, and this is the one look-up that clusters repeat.
         return JSONResponse(vars(await provider.explain(resolution)), headers=warning_headers(resolution))
     if url is not None:

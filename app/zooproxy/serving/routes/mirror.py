@@ -11,7 +11,7 @@ from starlette.responses import Response
 from zooproxy.serving.problems import problems
 from zooproxy.serving.routes.checkpoints import BYTES, served
 from zooproxy.serving.routes.guarded import GuardedRoute, declared
-from zooproxy.serving.routes.wired import Wired
+from zooproxy.serving.routes.wired import Wired, resolved
 from zooproxy.wire import routes
 from zooproxy.wire.access import READ
 
@@ -34,7 +34,7 @@ async def mirror(request: Request, provider: Wired, host: Host, path: FilePath) 
     # From the raw path: the one that the framework decoded would be quoted anew, and `%2B` is not `+` to every host.
     rest = request.scope["raw_path"].decode("ascii").removeprefix(_PREFIX)
     query = request.scope["query_string"].decode("ascii")
-    resolution = provider.resolution(f"https://{rest}?{query}" if query else f"https://{rest}")
+    resolution = resolved(request, f"https://{rest}?{query}" if query else f"https://{rest}")
     return await served(request, provider, resolution, None)
 
 

@@ -13,6 +13,7 @@ from zooproxy.errors import BadRequest
 from zooproxy.names.catalog import Resolution
 from zooproxy.provide.provider import Provider
 from zooproxy.serving.acceleration import Acceleration
+from zooproxy.serving.reach import check_reach
 from zooproxy.serving.replies import Representation, reply
 from zooproxy.serving.transfers import LimitedResponse, Transfers
 from zooproxy.wire.routes import WARNING_HEADER, format_warnings
@@ -37,7 +38,19 @@ async def resolution_of(
     request: Request,
     ref: Annotated[str, Query(description="a reference, percent-encoded", openapi_examples=EXAMPLES)],
 ) -> Resolution:
-    return provider_of(request).resolution(ref)
+    return resolved(request, ref)
+
+
+def resolved(request: Request, ref: str) -> Resolution:
+    """
+    Raises:
+        BadReference, NotInCatalog: as ``Provider.resolution``.
+        ZooNotAllowed: the request's token is limited to other zoos.
+    """
+    provider = provider_of(request)
+    resolution = provider.resolution(ref)
+    check_reach(request, provider, resolution)
+    return resolution
 
 
 Wired = Annotated[Provider, Depends(_provider_of)]
