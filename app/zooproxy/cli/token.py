@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zooproxy.cli.service import check_installed
-from zooproxy.errors import UnknownToken
+from zooproxy.errors import SettingsError, UnknownToken
 from zooproxy.wire.access import READ, SCOPES
 
 if TYPE_CHECKING:
     from zooproxy.cache.tokens import Token, Tokens
+    from zooproxy.serving.settings import Settings
 
 T = TypeVar("T")
 
@@ -38,9 +40,13 @@ def add_to(commands: Any) -> None:
 def _new(options: argparse.Namespace) -> int:
     check_installed()
     from zooproxy.provide.keyring import minted
+    from zooproxy.serving.settings import read_settings
 
     text, token = minted(options.scope, options.zoo, days=options.expires, note=options.note)
-    _on_tokens(lambda tokens: tokens.add(token))
+    settings = read_settings()
+    _on_tokens(settings, lambda tokens: tokens.add(token))
+    zoos = sorted(token.zoos or ())
+    _record(settings, "token new", {"id": token.id, "scope": token.scope, "zoos": zoos, "note": token.note})
     print(text)
     print(f"token {token.id} of the scope {token.scope}; it is not shown again", file=sys.stderr)
     return 0
@@ -49,8 +55,9 @@ def _new(options: argparse.Namespace) -> int:
 def _list(_: argparse.Namespace) -> int:
     check_installed()
     from zooproxy.provide.keyring import now_us
+    from zooproxy.serving.settings import read_settings
 
-    for line in _lines(tuple(_on_tokens(lambda tokens: tokens.known()).values()), now_us()):
+    for line in _lines(tuple(_on_tokens(read_settings(), lambda tokens: tokens.known()).values()), now_us()):
         print(line)
     return 0
 
@@ -58,24 +65,36 @@ def _list(_: argparse.Namespace) -> int:
 def _revoke(options: argparse.Namespace) -> int:
     check_installed()
     from zooproxy.provide.keyring import id_of, now_us
+    from zooproxy.serving.settings import read_settings
 
+    settings = read_settings()
     id = id_of(options.id)  # noqa: A001  # the wire's word
-    if not _on_tokens(lambda tokens: tokens.revoke(id, now_us())):
+    if not _on_tokens(settings, lambda tokens: tokens.revoke(id, now_us())):
         raise UnknownToken("there is no token with this id; 'zooproxy token ls' lists them")
+    _record(settings, "token revoke", {"id": id})
     print(f"token {id} is revoked")
     return 0
 
 
-def _on_tokens(do: Callable[[Tokens], Awaitable[T]]) -> T:
+def _on_tokens(settings: Settings, do: Callable[[Tokens], Awaitable[T]]) -> T:
     from zooproxy.cache.database import open_database
     from zooproxy.cache.tokens import Tokens
-    from zooproxy.serving.settings import read_settings
 
     async def run() -> T:
-        async with open_database(read_settings().database) as database:
+        async with open_database(settings.database) as database:
             return await do(Tokens(database))
 
     return asyncio.run(run())
+
+
+def _record(settings: Settings, action: str, target: Mapping[str, Any]) -> None:
+    from zooproxy.provide.audit import AuditLog, an_entry
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        AuditLog(settings.data_dir).write(an_entry(f"uid:{os.getuid()}", None, action, target, "done"))
+    except OSError as error:
+        raise SettingsError(f"it is done, but the audit log in {settings.data_dir} cannot be written") from error
 
 
 def _lines(tokens: tuple[Token, ...], now: int) -> Iterator[str]:

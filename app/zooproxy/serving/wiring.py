@@ -35,6 +35,7 @@ from zooproxy.cache.tokens import Tokens
 from zooproxy.errors import MalformedLock, SettingsError
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.lock import Lock, lock_at
+from zooproxy.provide.audit import AuditLog
 from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.derived import Derived
 from zooproxy.provide.keyring import open_keyring
@@ -84,7 +85,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         provider = Provider(names, pins, Held(shelf, tensor_indexes, derived, stock), fills)
         stack.push_async_callback(provider.rendition_digests.close)
         keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
-        yield Service(provider, Gate(Access(_tokens(settings), keyring)))
+        yield Service(provider, Gate(Access(_tokens(settings), keyring), AuditLog(settings.data_dir)))
 
 
 @asynccontextmanager

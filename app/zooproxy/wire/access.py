@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Optional
 
 #: A policy that no token is ever asked for: life, readiness, the documentation.
 OPEN: Final = "open"
@@ -21,3 +23,20 @@ POLICY_MEMBER: Final = "x-zooproxy-policy"
 def scopes_for(policy: str) -> tuple[str, ...]:
     """The scopes whose bearers may call a route of ``policy``."""
     return SCOPES[SCOPES.index(policy) :]
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One change, in ``GET /v1/audit`` and in a line of the audit log.
+
+    ``time`` as RFC 3339 in UTC; ``who`` is ``token:<id>``, ``settings:<fingerprint of a token>``, ``loopback`` or, for
+    what was done at the command line, ``uid:<number>``; ``action`` is the operation; ``target`` what it was done to,
+    credentials masked; ``outcome`` the status of the answer, and the problem's name where there was one.
+    """
+
+    time: str
+    who: str
+    peer: Optional[str]
+    action: str
+    target: Mapping[str, Any]
+    outcome: str

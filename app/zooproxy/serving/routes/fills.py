@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from zooproxy.errors import UnknownFill
 from zooproxy.names.reference import MAX_LENGTH
 from zooproxy.provide.provider import Provider
+from zooproxy.serving.gate import tell_targets
 from zooproxy.serving.problems import problems
 from zooproxy.serving.reach import check_reach, check_url
 from zooproxy.serving.routes.guarded import GuardedRoute, declared
@@ -53,6 +54,7 @@ class Order(BaseModel):
 )
 async def start_fills(request: Request, order: Order, provider: Wired) -> Response:
     """Answers at once, one entry per reference in the same order; what waits for nobody queues behind what does."""
+    tell_targets(request, order.refs)
     check = partial(check_reach, request, provider)
     return JSONResponse([asdict(await provider.warm(ref, check)) for ref in order.refs], 202)
 

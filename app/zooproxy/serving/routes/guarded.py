@@ -22,6 +22,8 @@ from zooproxy.wire.access import OPEN, POLICIES, POLICY_MEMBER, READ
 #: The name of the scheme in the OpenAPI document's ``securitySchemes``.
 SECURITY_SCHEME = "token"
 
+_SAFE = frozenset({"GET", "HEAD"})
+
 
 def declared(policy: str, *parameters: Parameter) -> dict[str, Any]:
     """A route's ``openapi_extra``: its policy (one of ``wire.access.POLICIES``) and the parameters it reads itself."""
@@ -41,9 +43,14 @@ class GuardedRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        policy, handle = self._policy, super().get_route_handler()
+        policy, action, handle = self._policy, self.name, super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             return await gate_of(request).through(request, policy, handle)
 
-        return handle if policy == OPEN else guarded
+        async def recorded(request: Request) -> Response:
+            return await gate_of(request).recorded(request, action, guarded)
+
+        if policy == OPEN:
+            return handle
+        return recorded if set(self.methods or ()) - _SAFE else guarded
