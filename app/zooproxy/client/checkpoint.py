@@ -32,7 +32,7 @@ from zooproxy.client.local import read_local
 from zooproxy.client.log import Destination, print_log
 from zooproxy.client.module_state import IncompatibleKeys, ReviseKeys, load_into, on_cpu, revised
 from zooproxy.client.own_names import shipped_aliases, shipped_models, users_models
-from zooproxy.client.settings import has_proxy, mmengine_home
+from zooproxy.client.settings import has_proxy, lock_path, mmengine_home
 from zooproxy.client.storages import MapLocation
 from zooproxy.errors import BadReference, NothingSelected, ProxyRefused
 from zooproxy.names.reference import ZooReference, parse
@@ -272,21 +272,22 @@ def load_from_http(
 
 
 def load_from_pavi(filename: str, map_location: MapLocation = None) -> Any:
-    """The checkpoint at a pavi path: through the proxy; without one, with the pavi package.
+    """The checkpoint at a pavi path: through the proxy; without one (and without a lock file), with the pavi package.
 
     Raises:
         AssertionError: ``filename`` is no pavi path.
     """
     if not filename.startswith("pavi://"):
         raise AssertionError("Expected filename startswith `pavi://`, but get another one")
-    if has_proxy():
+    if has_proxy() or lock_path():
         return _through_proxy(filename, map_location)
     return pavi.load(filename[7:], map_location)
 
 
 def load_from_ceph(filename: str, map_location: MapLocation = None, backend: str = "petrel") -> Any:
-    """The checkpoint in an object store: through the proxy; without one, with mmengine's file backend ``backend``."""
-    files = None if has_proxy() else fileio()
+    """The checkpoint in an object store: through the proxy; without one (and without a lock file), with mmengine's file
+    backend ``backend``."""
+    files = None if has_proxy() or lock_path() else fileio()
     if files is None:
         return _through_proxy(filename, map_location)
     data = files.get_file_backend(filename, backend_args={"backend": backend}).get(filename)

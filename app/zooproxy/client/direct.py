@@ -1,20 +1,19 @@
 """``direct`` at the end of ``ZOOPROXY``: no proxy served, so the node fetches the published file itself.
 
-The same checks as the proxy's: the whole length, the hash that the file name promises, the structure of a checkpoint.
-A file is kept in the node's store under the digest of its URL, and only once it has passed. The standard library's
-opener follows ``HTTP(S)_PROXY`` and ``NO_PROXY``; a login for the host is taken from netrc.
+The same checks as the proxy's: the whole length, the hash that the file name promises, the structure of a checkpoint;
+with a lock file, the digest that it lists, from the URL that it lists. A file is kept in the node's store under a
+digest of its URL, and only once it has passed. The standard library's opener follows ``HTTP(S)_PROXY`` and
+``NO_PROXY``; a login for the host is taken from netrc.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import logging
 import mmap
 import os
 import shutil
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -23,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Optional
 
-from zooproxy.client.assembly import tensors_of, tree_with_tensors
+from zooproxy.client.locked import locked_entry, prove_locked
 from zooproxy.client.node_store import held_alone, partial_file
-from zooproxy.client.plan import Plan, plan_of
 from zooproxy.client.progress import Progress
+from zooproxy.client.published import Published
 from zooproxy.client.settings import ClientSettings, login_for
 from zooproxy.client.storages import Buffer, MapLocation
 from zooproxy.digest import Hasher, Sha256
@@ -34,17 +33,17 @@ from zooproxy.errors import (
     DigestMismatch,
     FetchError,
     RedirectRefused,
-    UnsupportedFormat,
     UnsupportedSource,
     UpstreamStatus,
     UpstreamTruncated,
     UpstreamUnreachable,
 )
+from zooproxy.formats.forms import Form
 from zooproxy.formats.reader import read_tensor_index
-from zooproxy.formats.variants import select_model
-from zooproxy.names.catalog import Catalog, Resolution, Source
+from zooproxy.names.catalog import Catalog
+from zooproxy.names.file_names import file_name_of
+from zooproxy.names.lock import Locked
 from zooproxy.names.reference import parse
-from zooproxy.wire.tensors import TensorIndex
 
 _TRIES: Final = 3
 _BLOCK: Final = 1 << 20
@@ -59,100 +58,127 @@ class Fetched:
     warnings: tuple[str, ...]
 
 
-def fetch_direct(ref: str, map_location: MapLocation, prefix: Optional[str], settings: ClientSettings) -> Fetched:
-    """The ``model`` variant of ``ref``, from its publisher.
+@dataclass(frozen=True)
+class Wanted:
+    """A file to fetch for ``ref``: where it is, what its name promises, what it is locked to, how it is called."""
+
+    ref: str
+    url: str
+    hint: str
+    locked: Optional[Locked]
+    file_name: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> Sha256:
+        """Names the file in the node's store: what it has been proven to be is part of it."""
+        digest = self.locked.sha256 if self.locked else ""
+        return Sha256.of(f"direct {self.url} {digest}".rstrip().encode())
+
+
+def fetch_direct(ref: str, form: Form, map_location: MapLocation, settings: ClientSettings) -> Fetched:
+    """What ``form`` selects of ``ref``, from its publisher; ``form.format`` and ``form.dtype`` mean nothing here.
 
     Raises:
         BadReference, NotInCatalog: see ``names``.
         UnsupportedSource: only http and https are fetched without a proxy.
         FetchError, DigestMismatch: it did not deliver, or not what the file name promises.
+        NotLocked, LockedOtherwise: it is not in the lock file, or did not deliver what that one lists.
         FormatError: it is no checkpoint that can be read.
     """
-    resolution = _resolved(ref)
-    with _published(settings.folder, resolution.source, ref) as (file, digest):
-        return Fetched(_model(file, digest, resolution, prefix, map_location), resolution.warnings)
+    wanted = _resolved(ref, settings)
+    with _published(settings.folder, wanted) as file:
+        size = os.fstat(file.fileno()).st_size
+        buffer = Buffer(size, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
+    return Fetched(Published(buffer, wanted.key).value(ref, form, map_location), wanted.warnings)
 
 
 def copy_published(ref: str, to: Path, settings: ClientSettings) -> Path:
     """Copies the published file to ``to``, or under its own name into the directory ``to``; raises as above."""
-    source = _resolved(ref).source
-    path = to / source.file_name if to.is_dir() else to
-    with _published(settings.folder, source, ref) as (file, _), partial_file(path) as copy:
+    wanted = _resolved(ref, settings)
+    path = to / wanted.file_name if to.is_dir() else to
+    with _published(settings.folder, wanted) as file, partial_file(path) as copy:
         shutil.copyfileobj(file, copy, _BLOCK)
         Path(copy.name).replace(path)
     return path
 
 
-def _resolved(ref: str) -> Resolution:
-    resolution = Catalog.shipped().resolve(parse(ref))
-    if not resolution.source.url.startswith(("http://", "https://")):
+@dataclass(frozen=True)
+class Proven:
+    """A published file by its source's URL, digest and size in bytes."""
+
+    url: str
+    sha256: Sha256
+    size: int
+
+
+def proven(ref: str, settings: ClientSettings) -> Proven:
+    """What ``ref`` is, from its publisher: fetched where the node's store does not have it; raises as above."""
+    wanted = _resolved(ref, settings)
+    hasher = Hasher()
+    with _published(settings.folder, wanted) as file:
+        for block in iter(lambda: file.read(_BLOCK), b""):
+            hasher.update(block)
+    return Proven(wanted.url, hasher.digest(), hasher.size)
+
+
+def _resolved(ref: str, settings: ClientSettings) -> Wanted:
+    locked = locked_entry(ref, settings)
+    if locked is None:
+        resolution = Catalog.shipped().resolve(parse(ref))
+        source = resolution.source
+        wanted = Wanted(ref, source.url, source.sha256_hint or "", None, source.file_name, resolution.warnings)
+    else:
+        wanted = Wanted(ref, locked.url, "", locked, file_name_of(locked.url.partition("?")[0]))
+    if not wanted.url.startswith(("http://", "https://")):
         raise UnsupportedSource("without a proxy only http and https URLs can be fetched; this is another source")
-    return resolution
-
-
-def _model(
-    file: IO[bytes], digest: Sha256, resolution: Resolution, prefix: Optional[str], map_location: MapLocation
-) -> Any:
-    size = os.fstat(file.fileno()).st_size
-    index = read_tensor_index(file, size, digest)  # type: ignore[arg-type]  # a file opened for bytes
-    selected = select_model(index, recipe=resolution.recipe, prefix=prefix)
-    if selected.byteorder != sys.byteorder:
-        raise UnsupportedFormat("the checkpoint's byte order is not this machine's")
-    plan = _where_it_lies(selected)
-    buffer = Buffer(size, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
-    return tree_with_tensors(selected.tree, tensors_of(selected, plan, buffer, map_location))
-
-
-def _where_it_lies(index: TensorIndex) -> Plan:
-    """A plan whose memory is the whole file: each storage where the file has it."""
-    needed = plan_of(index).places
-    return Plan((), {number: index.storages[number].offset for number in needed}, index.size)
+    return wanted
 
 
 @contextlib.contextmanager
-def _published(folder: Optional[Path], source: Source, label: str) -> Iterator[tuple[IO[bytes], Sha256]]:
-    """The published file, open, and a name for its bytes; downloaded by one process of the node at a time."""
+def _published(folder: Optional[Path], wanted: Wanted) -> Iterator[IO[bytes]]:
+    """The published file, open; downloaded by one process of the node at a time."""
     if folder is None:
         with contextlib.ExitStack() as stack:
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zooproxy-")))
-            yield stack.enter_context(_published(temporary, source, label))
+            yield stack.enter_context(_published(temporary, wanted))
         return
     folder.mkdir(parents=True, exist_ok=True)
-    name = Sha256(hashlib.sha256(f"direct {source.url}".encode()).hexdigest())
-    path = folder / f"{name}{_SUFFIX}"
+    path = folder / f"{wanted.key}{_SUFFIX}"
     if not path.exists():
         with held_alone(path):
             if not path.exists():
-                _download(path, source, label)
+                _download(path, wanted)
     with path.open("rb") as file:
         with contextlib.suppress(OSError):
             os.utime(path)
-        yield file, name
+        yield file
 
 
-def _download(path: Path, source: Source, label: str) -> None:
+def _download(path: Path, wanted: Wanted) -> None:
     failure: Optional[FetchError] = None
     for _ in range(_TRIES):
         if failure is not None:
             logging.getLogger("zooproxy").warning("%s; trying again", failure)
         with partial_file(path) as file:
             try:
-                digest = _receive(file, source.url, label)
+                digest = _receive(file, wanted.url, wanted.ref)
             except (UpstreamTruncated, UpstreamUnreachable) as error:
                 failure = error
                 continue
-            _prove(file, digest, source)
+            _prove(file, digest, wanted)
             os.fsync(file.fileno())
             Path(file.name).replace(path)
             return
-    raise failure or UpstreamUnreachable("nothing was tried", url=source.url)
+    raise failure or UpstreamUnreachable("nothing was tried", url=wanted.url)
 
 
-def _prove(file: IO[bytes], digest: Sha256, source: Source) -> None:
-    hint = source.sha256_hint or ""
-    if not digest.matches_hint(hint):
-        message = f"the bytes of {source.url} hash to {digest}; the published file name promises {hint}"
-        raise DigestMismatch(message, expected=hint, actual=digest)
+def _prove(file: IO[bytes], digest: Sha256, wanted: Wanted) -> None:
+    if wanted.locked is not None:
+        prove_locked(wanted.locked, digest, f"the bytes of {wanted.url} have")
+    if not digest.matches_hint(wanted.hint):
+        message = f"the bytes of {wanted.url} hash to {digest}; the published file name promises {wanted.hint}"
+        raise DigestMismatch(message, expected=wanted.hint, actual=digest)
     read_tensor_index(file, file.seek(0, os.SEEK_END), digest)  # type: ignore[arg-type]
 
 

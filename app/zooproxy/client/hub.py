@@ -16,7 +16,7 @@ from zooproxy.client.loader import fetch
 from zooproxy.client.log import print_log
 from zooproxy.client.progress import Bar
 from zooproxy.client.pulling import Rendition, pull, sha256_of
-from zooproxy.client.settings import ClientSettings
+from zooproxy.client.settings import ClientSettings, lock_path
 from zooproxy.client.storages import MapLocation
 from zooproxy.wire import routes
 
@@ -37,11 +37,13 @@ def load_state_dict_from_url(  # noqa: PLR0913  # torch's signature
 ) -> Any:
     """The checkpoint at ``url``; what the proxy sent lies in the node's store, not in ``model_dir``.
 
+    With a lock file no URL is left to torch: what is loaded here is weights, whatever it is called.
+
     Raises:
         RuntimeError: ``check_hash``, and the published file has another hash than its name says.
         ZooproxyError: what ``zooproxy.load`` raises.
     """
-    if not _is_weights(url):
+    if not _is_weights(url) and lock_path() is None:
         options = {"model_dir": model_dir, "map_location": map_location, "progress": progress}
         before = original(load_state_dict_from_url)
         return before(url, **options, check_hash=check_hash, file_name=file_name, weights_only=weights_only)

@@ -14,25 +14,29 @@ import logging
 import mmap
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from zooproxy.client.assembly import tensors_of, tree_from_json
 from zooproxy.client.broadcast import from_rank_0
 from zooproxy.client.chain import DirectReached, Route
 from zooproxy.client.digests import Digests
+from zooproxy.client.locked import locked_entry, prove_locked
 from zooproxy.client.node_store import NodeStore, Wanted
 from zooproxy.client.parts import Part, Proof, parts_of
-from zooproxy.client.plan import Plan, plan_of
+from zooproxy.client.plan import Plan, as_one, plan_of
 from zooproxy.client.progress import Progress
+from zooproxy.client.published import Published
 from zooproxy.client.settings import ClientSettings
 from zooproxy.client.storages import Buffer, MapLocation
 from zooproxy.client.transfer import File, Memory, Selection, Target, Transfer
 from zooproxy.client.transport import Connection, JsonAnswer
 from zooproxy.digest import Sha256
 from zooproxy.errors import MalformedCheckpoint, ProxyNotConfigured, TransferCorrupt, UnsupportedFormat
+from zooproxy.formats.forms import Form
+from zooproxy.names.lock import Locked
 from zooproxy.wire import routes
-from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json
+from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_index_to_json
 
 
 def load(
@@ -52,7 +56,9 @@ def load(
             location). The proxy does not tell on which device a tensor was saved: every storage counts as saved on
             ``cpu``, and None leaves it there. On the CPU nothing is copied.
         prefix: load only what begins with it (``backbone.``), stripped of it; nothing else is transferred.
-        verify: check each storage's digest; False trusts the proxy and the network.
+        verify: check each storage's digest; False trusts the proxy and the network. With a lock file
+            (``ZOOPROXY_LOCK``), take the published file whole and check its digest against the lock's; False believes
+            the digest that the proxy states.
         broadcast: in a torch.distributed job, load on rank 0 and send to all others over the default group; every rank
             has to call. Each rank then has a copy in its own memory. ``direct`` does not serve it.
         settings: where the proxy is; by default what the environment says.
@@ -66,6 +72,7 @@ def load(
         ProxyRefused: the proxy's verdict; ``problem`` says which (``unknown-name``, ``upstream-status``, …).
         ProxyUnreachable: no proxy answered.
         TransferCorrupt: bytes that do not fit their digests, twice.
+        NotLocked, LockedOtherwise, MalformedLock: what the lock file does not allow.
         FetchError, ProofError: what ``direct`` met at the publisher's.
         MalformedCheckpoint, LimitExceeded, UnsupportedFormat: a tensor index that this client or this torch cannot
             follow.
@@ -103,22 +110,31 @@ def fetch(  # noqa: PLR0913  # load's own, progress and the variant
 ) -> Loaded:
     """``load`` without showing its warnings.
 
-    ``progress=False`` draws no progress bar; ``variant=full`` is the whole tree, which ``direct`` does not have.
+    ``progress=False`` draws no progress bar; ``variant=full`` is the whole tree.
     """
-    query = {"ref": ref, "variant": variant}
-    if prefix is not None:
-        query["prefix"] = prefix
     settings = settings or ClientSettings.from_environ()
+    locked = locked_entry(ref, settings)
+    query = _query(ref, variant, prefix)
     try:
         with Route(settings) as route:
-            description = route.do(lambda proxy: _described(proxy, query))
-            buffer = _Receiving(settings, route, query, description, verify, progress).buffer()
+            description = route.do(lambda proxy: _described(proxy, query, locked))
+            receiving = _Receiving(settings, route, query, description, verify, progress)
+            buffer = receiving.whole_buffer() if locked and verify else receiving.buffer()
     except DirectReached:
         from zooproxy.client.direct import fetch_direct  # the names of every zoo: rarely needed, never first
 
-        fetched = fetch_direct(ref, map_location, prefix, settings)
+        fetched = fetch_direct(ref, Form(variant, prefix=prefix), map_location, settings)
         return Loaded(fetched.value, fetched.warnings)
+    if locked and verify:
+        published = Published(buffer, locked.sha256)
+        value = published.value(ref, Form(variant, prefix=prefix), map_location)
+        return Loaded(value, description.warnings, locked.sha256)
     return _assembled(description, buffer, map_location)
+
+
+def _query(ref: str, variant: str, prefix: Optional[str]) -> dict[str, str]:
+    query = {"ref": ref, "variant": variant}
+    return query if prefix is None else {**query, "prefix": prefix}
 
 
 def _assembled(description: _Description, buffer: Buffer, map_location: MapLocation) -> Loaded:
@@ -129,19 +145,33 @@ def _assembled(description: _Description, buffer: Buffer, map_location: MapLocat
 def _broadcast(
     ref: str, map_location: MapLocation, prefix: Optional[str], verify: bool, settings: ClientSettings
 ) -> Loaded:
-    query = {"ref": ref, "variant": routes.MODEL}
-    if prefix is not None:
-        query["prefix"] = prefix
+    query = _query(ref, routes.MODEL, prefix)
 
     def produce() -> tuple[str, Buffer, int]:
+        locked = locked_entry(ref, settings)
         with Route(settings) as route:
-            found = route.do(lambda proxy: _described(proxy, query))
-            buffer = _Receiving(settings, route, query, found, verify, progress=True).buffer()
+            found = route.do(lambda proxy: _described(proxy, query, locked))
+            receiving = _Receiving(settings, route, query, found, verify, progress=True)
+            if locked and verify:
+                published = Published(receiving.whole_buffer(), locked.sha256)
+                found, buffer = _read_here(found, published, ref, Form(prefix=prefix))
+            else:
+                buffer = receiving.buffer()
         return json.dumps([found.proxy, found.body, found.warnings]), buffer, found.plan.size
 
     text, buffer = from_rank_0(produce)
     proxy, body, told = json.loads(text)
     return _assembled(_description(proxy, JsonAnswer(body, tuple(told))), buffer, map_location)
+
+
+def _read_here(found: _Description, published: Published, ref: str, form: Form) -> tuple[_Description, Buffer]:
+    """What ``found`` should have said of a file that is here, and the bytes that it then needs."""
+    body = tensor_index_to_json(published.part(ref, form))
+    described = _description(found.proxy, JsonAnswer(body, found.warnings))
+    buffer = Buffer(described.plan.size)
+    for span in described.plan.spans:
+        buffer.view[span.at : span.at + span.size] = published.buffer.view[span.start : span.stop]
+    return described, buffer
 
 
 def describe(ref: str, prefix: Optional[str], settings: ClientSettings) -> TensorIndex:
@@ -151,16 +181,18 @@ def describe(ref: str, prefix: Optional[str], settings: ClientSettings) -> Tenso
         ProxyNotConfigured: only ``direct`` is left, which would have to download the file to read it.
         ClientError, MalformedCheckpoint: see ``load``.
     """
-    query = {"ref": ref, "variant": routes.MODEL}
-    if prefix is not None:
-        query["prefix"] = prefix
+    locked = locked_entry(ref, settings)
+    query = _query(ref, routes.MODEL, prefix)
     try:
         with Route(settings) as route:
-            return tensor_index_from_json(route.do(lambda proxy: proxy.get_json(routes.TENSORS, query)).body)
+            index = tensor_index_from_json(route.do(lambda proxy: proxy.get_json(routes.TENSORS, query)).body)
     except DirectReached:
         raise ProxyNotConfigured(
             "no proxy serves, and only a proxy tells what a file holds before it is moved"
         ) from None
+    if locked:
+        prove_locked(locked, index.blob, "by its index, what the proxy holds has")
+    return index
 
 
 @dataclass(frozen=True)
@@ -174,8 +206,11 @@ class _Description:
     warnings: tuple[str, ...]
 
 
-def _described(proxy: Connection, query: dict[str, str]) -> _Description:
-    return _description(proxy.base, proxy.get_json(routes.TENSORS, query))
+def _described(proxy: Connection, query: dict[str, str], locked: Optional[Locked] = None) -> _Description:
+    described = _description(proxy.base, proxy.get_json(routes.TENSORS, query))
+    if locked:
+        prove_locked(locked, described.index.blob, f"by its index, what {proxy.base} holds has")
+    return described
 
 
 def _description(proxy: str, answer: JsonAnswer) -> _Description:
@@ -202,6 +237,11 @@ class _Receiving:
     description: _Description
     verify: bool
     progress: bool
+
+    def whole_buffer(self) -> Buffer:
+        """All of the blob, proven by its own digest, whatever is said of its storages."""
+        index = as_one(self.description.index)
+        return replace(self, description=replace(self.description, index=index, plan=plan_of(index))).buffer()
 
     def buffer(self) -> Buffer:
         store = self._store()

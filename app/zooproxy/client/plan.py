@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from zooproxy.errors import MalformedCheckpoint
@@ -65,6 +65,23 @@ def plan_of(index: TensorIndex, max_gap: int = MAX_GAP) -> Plan:
     places = dict.fromkeys(needed, 0)
     places.update((number, _place(index.storages[number], spans)) for number in filled)
     return Plan(spans, places, spans[-1].at + spans[-1].size if spans else 0)
+
+
+def whole_plan(index: TensorIndex) -> Plan:
+    """The plan whose memory is the blob as it is: each storage lies where the blob has it; nothing is received.
+
+    Raises:
+        MalformedCheckpoint: as ``plan_of``.
+    """
+    _check(index)
+    needed = sorted({tensor.storage for tensor in index.tensors})
+    return Plan((), {number: index.storages[number].offset for number in needed}, index.size)
+
+
+def as_one(index: TensorIndex) -> TensorIndex:
+    """The blob as one storage, whose digest is the blob's."""
+    whole = Tensor("", "uint8", 0, 0, (index.size,), (1,))
+    return replace(index, storages=(Storage(0, index.size, None, index.blob),), tensors=(whole,), tree=None)
 
 
 def _merged(storages: list[Storage], max_gap: int) -> list[tuple[int, int]]:

@@ -12,10 +12,12 @@ from typing import IO, Callable, Final, Optional
 from urllib.parse import unquote
 
 from zooproxy.client.chain import DirectReached, Route
+from zooproxy.client.locked import locked_entry, prove_locked
 from zooproxy.client.settings import ClientSettings
 from zooproxy.client.transport import Body, Connection
 from zooproxy.digest import Hasher, Sha256
-from zooproxy.errors import ProxyNotConfigured, TransferCorrupt
+from zooproxy.errors import BadRequest, LockedOtherwise, ProxyNotConfigured, TransferCorrupt
+from zooproxy.names.lock import Locked
 from zooproxy.wire import routes
 
 _PARTIAL: Final = ".partial"
@@ -64,11 +66,19 @@ def pull(wanted: Rendition, to: Path, settings: ClientSettings, report: Report =
 
     Raises:
         ProxyRefused, ProxyUnreachable, ProxyNotConfigured, TransferCorrupt: see ``zooproxy.load``.
+        NotLocked, LockedOtherwise, MalformedLock: what the lock file does not allow.
+        BadRequest: there is a lock file, which can prove a published file only, and another variant is asked for.
         OSError: it cannot be written.
     """
+    locked = locked_entry(wanted.ref, settings)
+    if locked and wanted.variant != routes.RAW:
+        raise BadRequest(
+            "ZOOPROXY_LOCK lists published files, and a converted one cannot be proven by it; pull --variant raw, then "
+            "zooproxy convert"
+        )
     try:
         with Route(settings) as route:
-            return route.do(lambda proxy: _pull(proxy, wanted, to, report))
+            return route.do(lambda proxy: _pull(proxy, wanted, to, report, locked))
     except DirectReached:
         if wanted.variant != routes.RAW:
             raise ProxyNotConfigured("no proxy serves, and 'direct' can pull raw files only: --variant raw") from None
@@ -78,7 +88,7 @@ def pull(wanted: Rendition, to: Path, settings: ClientSettings, report: Report =
         return Pulled(path, path.stat().st_size, ())
 
 
-def _pull(proxy: Connection, wanted: Rendition, to: Path, report: Report) -> Pulled:
+def _pull(proxy: Connection, wanted: Rendition, to: Path, report: Report, locked: Optional[Locked]) -> Pulled:
     key = hashlib.sha256(repr(sorted(wanted.query.items())).encode()).hexdigest()[:16]
     partial = (to if to.is_dir() else to.parent) / f".{key}{_PARTIAL}"
     tag = partial.with_suffix(_TAG)
@@ -89,7 +99,7 @@ def _pull(proxy: Connection, wanted: Rendition, to: Path, report: Report) -> Pul
     with partial.open("ab" if body.start else "wb") as file:
         tag.write_text(body.header("ETag"), encoding="ascii")
         _receive(body, file, lambda done: report(name, done, body.size))
-    _prove(body, partial, tag)
+    _prove(body, partial, tag, locked)
     path = to / name if to.is_dir() else to
     partial.replace(path)
     tag.unlink(missing_ok=True)
@@ -105,15 +115,21 @@ def _receive(body: Body, file: IO[bytes], report: Callable[[int], None]) -> None
         report(done)
 
 
-def _prove(body: Body, partial: Path, tag: Path) -> None:
-    """By ``Repr-Digest``, which tells of the whole whatever range was sent (RFC 9530, section 3)."""
+def _prove(body: Body, partial: Path, tag: Path, locked: Optional[Locked]) -> None:
+    """By ``Repr-Digest``, which tells of the whole whatever range was sent (RFC 9530, section 3), and by the lock."""
     match = _DIGEST.search(body.header("Repr-Digest"))
-    if match is None:
+    if match is None and locked is None:
         return
-    if sha256_of(partial).repr_digest() != match[0]:
+    digest = sha256_of(partial)
+    try:
+        if match is not None and digest.repr_digest() != match[0]:
+            raise TransferCorrupt("the file arrived with another sha256 than the proxy promised; it was removed")
+        if locked is not None:
+            prove_locked(locked, digest, "the file arrived with")
+    except (TransferCorrupt, LockedOtherwise):
         for path in (partial, tag):
             path.unlink(missing_ok=True)
-        raise TransferCorrupt("the file arrived with another sha256 than the proxy promised; it was removed")
+        raise
 
 
 def sha256_of(path: Path) -> Sha256:

@@ -45,6 +45,7 @@ class ClientSettings:
         part: a connection takes at least so many bytes at once: a checkpoint of fewer takes one connection.
         folder: of the node's store; None receives into memory only.
         capacity: of the node's store in bytes; 0 for any.
+        lock: a weights.lock; with one, nothing is loaded but what it lists.
     """
 
     proxies: tuple[str, ...]
@@ -55,6 +56,7 @@ class ClientSettings:
     folder: Optional[Path] = None
     capacity: int = 0
     gateways: Mapping[str, str] = field(default_factory=dict)
+    lock: Optional[Path] = None
 
     def gateway_of(self, base: str) -> Optional[str]:
         """The URL of the HTTP proxy through which ``base`` is reached; None where it is reached directly."""
@@ -88,6 +90,7 @@ class ClientSettings:
             folder=store_folder(environ),
             capacity=_number(environ, "ZOOPROXY_CACHE_SIZE", 0),
             gateways=_gateways(environ),
+            lock=lock_path(environ),
         )
 
 
@@ -97,6 +100,12 @@ def store_folder(environ: Mapping[str, str] = os.environ) -> Optional[Path]:
     if named == MEMORY:
         return None
     return Path(named).expanduser() if named else mmengine_home(environ) / "zooproxy"
+
+
+def lock_path(environ: Mapping[str, str] = os.environ) -> Optional[Path]:
+    """The lock file that ``ZOOPROXY_LOCK`` names; None where it names none."""
+    named = environ.get("ZOOPROXY_LOCK", "").strip()
+    return Path(named).expanduser() if named else None
 
 
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
