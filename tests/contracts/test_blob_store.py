@@ -234,19 +234,19 @@ async def test_what_was_kept_is_resumed_with_its_size_and_digest(store: BlobStor
     first = await store.stage()
     await first.write(CONTENT[:5])
     await first.keep()
-    async with await store.resume(first.name, 100) as second:
+    async with await store.resume(first.name, 100, 100) as second:
         assert (second.name, second.size, second.digest()) == (first.name, 5, Sha256.of(CONTENT[:5]))
         await second.write(CONTENT[5:])
         assert (await second.commit(expected=DIGEST)).size == len(CONTENT)
     with pytest.raises(BlobAbsent):
-        await store.resume(first.name, 100)
+        await store.resume(first.name, 100, 100)
 
 
 async def test_resume_believes_no_more_than_it_was_told_to(store: BlobStore) -> None:
     first = await store.stage()
     await first.write(CONTENT + b"lost in a power cut")
     await first.keep()
-    async with await store.resume(first.name, len(CONTENT)) as second:
+    async with await store.resume(first.name, len(CONTENT), 100) as second:
         assert second.digest() == DIGEST
         await second.commit()
 
@@ -254,7 +254,7 @@ async def test_resume_believes_no_more_than_it_was_told_to(store: BlobStore) -> 
 @pytest.mark.parametrize("name", ["0" * 32, "../blobs", "", "ABC"])
 async def test_resume_and_peek_of_a_name_never_staged_are_absent(store: BlobStore, name: str) -> None:
     with pytest.raises(BlobAbsent):
-        await store.resume(name, 1)
+        await store.resume(name, 1, 1)
     with pytest.raises(BlobAbsent):
         await store.peek(name)
 
@@ -265,7 +265,7 @@ async def test_what_is_being_written_can_be_peeked_at_but_not_resumed(store: Blo
         with await store.peek(staged.name) as file:
             assert file.read() == CONTENT
         with pytest.raises(BlobAbsent):
-            await store.resume(staged.name, 100)
+            await store.resume(staged.name, 100, 100)
         assert await store.is_written(staged.name)
     assert not await store.is_written(staged.name)
 
@@ -277,7 +277,7 @@ async def test_sweep_takes_what_was_kept_unless_it_is_named(store: BlobStore) ->
     assert await store.sweep({staged.name}) == 0
     assert await store.sweep() == 1
     with pytest.raises(BlobAbsent):
-        await store.resume(staged.name, 100)
+        await store.resume(staged.name, 100, 100)
 
 
 async def test_there_is_room_in_a_store(store: BlobStore) -> None:
@@ -360,3 +360,49 @@ async def test_quarantined_blob_is_held_no_more_and_its_place_is_free(store: Blo
         assert await listed(store) == []
     await put(store, CONTENT)
     assert await read(await store.open(DIGEST), 0, len(CONTENT)) == CONTENT
+
+
+async def test_bytes_in_any_order_count_and_are_hashed_when_the_gap_before_them_is_closed(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.scatter(len(CONTENT))
+        await staged.write(CONTENT[8:], 8)
+        await staged.write(CONTENT[3:5], 3)
+        assert (staged.size, staged.digest()) == (0, Sha256.of(b""))
+        await staged.write(CONTENT[:3], 0)
+        assert (staged.size, staged.digest()) == (5, Sha256.of(CONTENT[:5]))
+        await staged.write(CONTENT[5:8], 5)
+        with staged.file() as file:
+            assert file.read() == CONTENT
+        assert (await staged.commit(expected=DIGEST)).size == len(CONTENT)
+
+
+async def test_trim_drops_what_lies_beyond_a_gap(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.scatter(len(CONTENT))
+        await staged.write(CONTENT[:2], 0)
+        await staged.write(b"wrong", 6)
+        await staged.trim()
+        await staged.write(CONTENT[2:])
+        assert (await staged.commit()).digest == DIGEST
+
+
+async def test_what_is_kept_in_the_middle_of_scattered_writes_ends_at_the_first_gap(store: BlobStore) -> None:
+    first = await store.stage()
+    await first.scatter(len(CONTENT))
+    await first.write(CONTENT[6:], 6)
+    await first.write(CONTENT[:4], 0)
+    await first.keep()
+    async with await store.resume(first.name, len(CONTENT), len(CONTENT)) as second:
+        assert (second.size, second.digest()) == (4, Sha256.of(CONTENT[:4]))
+
+
+@pytest.mark.parametrize("at", [3, 100, len(CONTENT) - 1], ids=["not scattered", "beyond the end", "over the end"])
+async def test_bytes_where_none_are_awaited_are_refused_and_end_the_staging(store: BlobStore, at: int) -> None:
+    staged = await store.stage()
+    if at != 3:
+        await staged.scatter(len(CONTENT))
+    with pytest.raises(CacheError, match="awaited"):
+        await staged.write(b"xx", at)
+    with pytest.raises(CacheError):
+        await staged.write(b"xx")
+    assert await store.sweep() == 0

@@ -25,9 +25,9 @@ class FailingDisk(Disk):
         self._before("create")
         return super().create(path)
 
-    def write(self, descriptor: int, data: memoryview) -> int:
+    def write(self, descriptor: int, data: memoryview, at: int) -> int:
         self._before("write")
-        return super().write(descriptor, data)
+        return super().write(descriptor, data, at)
 
     def fsync(self, descriptor: int) -> None:
         self._before("fsync")
@@ -73,5 +73,5 @@ class WatchedDisk(FailingDisk):
 class ShortDisk(Disk):
     """A disk that takes at most three bytes with each write, as a disk may."""
 
-    def write(self, descriptor: int, data: memoryview) -> int:
-        return super().write(descriptor, data[:3])
+    def write(self, descriptor: int, data: memoryview, at: int) -> int:
+        return super().write(descriptor, data[:3], at)

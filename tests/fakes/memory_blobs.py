@@ -53,7 +53,7 @@ class MemoryBlobStore(BlobStore):
         self.quarantined[digest] = (self.held[digest], note)
         return await self.remove(digest)
 
-    async def resume(self, name: str, trusted: int) -> StagedBlob:
+    async def resume(self, name: str, trusted: int, length: int) -> StagedBlob:
         if name not in self.kept:
             raise BlobAbsent("nothing is kept under that name")
         return MemoryStagedBlob(self, name, self.kept.pop(name)[:trusted])
@@ -95,6 +95,8 @@ class MemoryStagedBlob(StagedBlob):
         self._name = name or secrets.token_hex(16)
         self._content = bytearray(content)
         self._ended = False
+        self._beyond: dict[int, bytes] = {}
+        self._length: int | None = None
         store.live[self._name] = self._content
 
     @property
@@ -105,9 +107,24 @@ class MemoryStagedBlob(StagedBlob):
     def size(self) -> int:
         return len(self._content)
 
-    async def write(self, data: bytes | memoryview) -> None:
+    async def write(self, data: bytes | memoryview, at: int | None = None) -> None:
         self._refuse_if_ended()
-        self._content += data
+        at = self.size if at is None else at
+        if at != self.size and (self._length is None or not self.size < at <= self._length - len(data)):
+            self._end()
+            raise CacheError("bytes came where none were awaited")
+        self._beyond[at] = bytes(data)
+        while self.size in self._beyond:
+            self._content += self._beyond.pop(self.size)
+
+    async def scatter(self, length: int) -> None:
+        self._refuse_if_ended()
+        self._length = length
+
+    async def trim(self) -> None:
+        self._refuse_if_ended()
+        self._length = None
+        self._beyond.clear()
 
     def digest(self) -> Sha256:
         return Sha256.of(self._content)

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -239,3 +239,121 @@ class Ranged:
         if not asked.startswith("bytes=") or (condition is not None and condition != self.etag):
             return 0
         return int(asked.removeprefix("bytes=").partition("-")[0])
+
+
+class Parts:
+    """A good host that is asked for parts: ranges with an end, a strong entity tag, If-Range and If-Match.
+
+    ``faults`` are behaviours by the position that a request begins at; each is met once. ``asked`` are the ranges that
+    were sent whole, ``most`` the most requests at once. ``rate`` is in bytes per second of each connection. What begins
+    at ``hold`` or later waits until the test opens it.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        etag: str | None = '"v1"',
+        faults: Mapping[int, Behaviour] | None = None,
+        rate: float = 0.0,
+        hold: int | None = None,
+    ) -> None:
+        self.body = body
+        self.etag = etag
+        self.asked: list[tuple[int, int]] = []
+        self.most = 0
+        self.held = threading.Semaphore(0)
+        self._faults = dict(faults or {})
+        self._rate = rate
+        self._hold = hold
+        self._open = threading.Event()
+        self._running = 0
+        self._turn = threading.Lock()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        start, stop = self._range(handler)
+        with self._turn:
+            fault = self._faults.pop(start, None)
+            self._running += 1
+            self.most = max(self.most, self._running)
+        try:
+            if fault is not None:
+                fault(handler)
+                return
+            if self._hold is not None and start >= self._hold:
+                self.held.release()
+                assert self._open.wait(60), "nobody opened it"
+            self._send(handler, start, stop)
+        finally:
+            with self._turn:
+                self._running -= 1
+
+    def _send(self, handler: BaseHTTPRequestHandler, start: int, stop: int) -> None:
+        total = len(self.body)
+        tag = {} if self.etag is None else {"ETag": self.etag}
+        if "Range" in handler.headers and self._is_met(handler):
+            _head(
+                handler,
+                206,
+                Content_Length=str(stop - start),
+                Content_Range=f"bytes {start}-{stop - 1}/{total}",
+                **tag,
+            )
+        else:
+            start, stop = 0, total
+            _head(handler, 200, Content_Length=str(total), **tag)
+        step = max(1, int(self._rate / 50)) if self._rate else stop - start
+        for position in range(start, stop, max(1, step)):
+            handler.wfile.write(self.body[position : min(position + step, stop)])
+            if self._rate:
+                time.sleep(step / self._rate)
+        with self._turn:
+            self.asked.append((start, stop))
+
+    def _is_met(self, handler: BaseHTTPRequestHandler) -> bool:
+        return handler.headers.get("If-Range") in (None, self.etag)
+
+    def _range(self, handler: BaseHTTPRequestHandler) -> tuple[int, int]:
+        first, _, last = handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        total = len(self.body)
+        return int(first), min(int(last) + 1, total) if last else total
+
+
+def part(body: bytes, start: int, stop: int, etag: str = '"v1"', total: int | None = None) -> Behaviour:
+    """A 206 that claims to be ``start`` to ``stop`` of ``total`` bytes, whatever it was asked for."""
+    claimed = f"bytes {start}-{stop - 1}/{len(body) if total is None else total}"
+    return answer(206, body[start:stop], Content_Range=claimed, ETag=etag)
+
+
+def cut_part(body: bytes, start: int, stop: int, after: int, *, by_reset: bool = False) -> Behaviour:
+    """A right 206 that hangs up ``after`` bytes, or resets the connection there."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        claimed = f"bytes {start}-{stop - 1}/{len(body)}"
+        _head(handler, 206, Content_Length=str(stop - start), Content_Range=claimed, ETag='"v1"')
+        handler.wfile.write(body[start : start + after])
+        handler.wfile.flush()
+        if by_reset:
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            os.close(handler.connection.detach())
+
+    return behave
+
+
+def stalled_part(body: bytes, start: int, stop: int, after: int) -> Behaviour:
+    """A right 206 that falls silent ``after`` bytes, until its client leaves."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        claimed = f"bytes {start}-{stop - 1}/{len(body)}"
+        _head(handler, 206, Content_Length=str(stop - start), Content_Range=claimed, ETag='"v1"')
+        handler.wfile.write(body[start : start + after])
+        handler.wfile.flush()
+        handler.connection.settimeout(30)
+        while handler.connection.recv(1 << 16):
+            pass
+
+    return behave

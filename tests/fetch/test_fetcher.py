@@ -22,7 +22,8 @@ from zooproxy.errors import (
     UpstreamStatus,
     UpstreamTruncated,
 )
-from zooproxy.fetch.fetcher import Fetcher, Limits
+from zooproxy.fetch.attempt import Limits
+from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.http import HttpUpstream, open_http
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.proof import Wanted

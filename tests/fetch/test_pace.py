@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from zooproxy.errors import UpstreamStalled, UpstreamTruncated
-from zooproxy.fetch.pace import BUFFER, TAKEN, Bandwidth, MinimumRate, read_ahead
+from zooproxy.fetch.pace import BUFFER, TAKEN, Bandwidth, MinimumRate, Pace, read_ahead
 
 ANY = MinimumRate(0)
 
@@ -19,7 +19,7 @@ async def flow(*blocks: bytes) -> AsyncIterator[bytes]:
 
 
 async def collect(blocks: AsyncIterator[bytes], minimum: MinimumRate = ANY, **options) -> list[bytes]:
-    return [block async for block in read_ahead(blocks, "http://x/", minimum, Bandwidth(), **options)]
+    return [block async for block in read_ahead(blocks, "http://x/", Pace(minimum), **options)]
 
 
 async def test_what_has_come_is_handed_on_at_once_and_in_order() -> None:
@@ -36,7 +36,7 @@ async def test_blocks_handed_on_are_bounded_and_reading_waits_for_the_disk() -> 
             read += 1 << 16
             yield bytes(1 << 16)
 
-    ahead = read_ahead(endless(), "http://x/", ANY, Bandwidth())
+    ahead = read_ahead(endless(), "http://x/", Pace(ANY))
     for _ in range(3):
         assert len(await anext(ahead)) <= TAKEN + (1 << 16)
         await asyncio.sleep(0)
@@ -51,7 +51,7 @@ async def test_a_failure_comes_after_the_bytes_before_it() -> None:
         yield b"abc"
         raise UpstreamTruncated("cut", url="http://x/", expected=9, received=3)
 
-    ahead = read_ahead(breaking(), "http://x/", ANY, Bandwidth())
+    ahead = read_ahead(breaking(), "http://x/", Pace(ANY))
     assert await anext(ahead) == b"abc"
     with pytest.raises(UpstreamTruncated):
         await anext(ahead)
@@ -88,7 +88,7 @@ async def test_transfers_share_the_bandwidth() -> None:
     begun = loop.time()
 
     async def transfer() -> None:
-        async for _ in read_ahead(flow(bytes(50_000), bytes(50_000)), "http://x/", ANY, bandwidth):
+        async for _ in read_ahead(flow(bytes(50_000), bytes(50_000)), "http://x/", Pace(ANY, bandwidth)):
             pass
 
     await asyncio.gather(transfer(), transfer())

@@ -12,7 +12,8 @@ from fakes.upstream import Ranged, Upstream, answer, close_delimited, in_turn, s
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.digest import Sha256
 from zooproxy.errors import DigestMismatch, UpstreamStatus, UpstreamTooLarge, UpstreamTruncated
-from zooproxy.fetch.fetcher import Fetcher, Limits
+from zooproxy.fetch.attempt import Limits
+from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.http import HttpUpstream, open_http
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.proof import Wanted

@@ -18,15 +18,16 @@ from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.space import Space
 from zooproxy.errors import FillCancelled, Offline, OutOfSpace, SourceChanged, UpstreamStatus
-from zooproxy.fetch.fetcher import Fetcher, Limits
+from zooproxy.fetch.attempt import Limits
+from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.http import open_http
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.proof import Wanted
 from zooproxy.fetch.retries import Retries
+from zooproxy.fetch.slots import Slots
 from zooproxy.provide.fills import Fills, Policy, open_fills
 from zooproxy.provide.growing import HOLD_BACK, Following
 from zooproxy.provide.landing import Ground
-from zooproxy.provide.slots import Slots
 from zooproxy.provide.watching import Pulse
 
 QUICK = Pulse(beat_seconds=0.02, dead_seconds=0.2, look_seconds=0.005, ask_seconds=0.01)

@@ -96,19 +96,29 @@ class StagedBlob(ABC):
     @property
     @abstractmethod
     def size(self) -> int:
-        """Bytes written so far."""
+        """Bytes written so far, from the start up to the first gap."""
 
     @abstractmethod
-    async def write(self, data: bytes | memoryview) -> None:
-        """Appends and hashes ``data`` in a worker thread.
+    async def write(self, data: bytes | memoryview, at: int | None = None) -> None:
+        """Writes ``data`` at ``at``, by default after what is there; in a worker thread, as all that follows.
+
+        It is hashed when all before it is there. Bytes beyond a gap are taken after ``scatter`` only.
 
         Raises:
             OutOfSpace: there is no room for it.
         """
 
     @abstractmethod
+    async def scatter(self, length: int) -> None:
+        """From now on, the bytes of a whole of ``length`` may come in any order, each of them once."""
+
+    @abstractmethod
+    async def trim(self) -> None:
+        """Drops what lies beyond a gap; ends ``scatter``. The size is final when this returns."""
+
+    @abstractmethod
     def digest(self) -> Sha256:
-        """The sha256 of all bytes so far."""
+        """The sha256 of the bytes that ``size`` counts."""
 
     @abstractmethod
     def file(self) -> BinaryIO:
@@ -191,8 +201,10 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def resume(self, name: str, trusted: int) -> StagedBlob:
-        """What was kept, or left by a dead process, under ``name``: its first ``trusted`` bytes, hashed again.
+    async def resume(self, name: str, trusted: int, length: int) -> StagedBlob:
+        """What was kept, or left by a dead process, of a whole of ``length`` bytes under ``name``, hashed again.
+
+        No more than its first ``trusted`` bytes, and those up to the first gap.
 
         Raises:
             BlobAbsent: there is nothing, or somebody writes it.
@@ -201,6 +213,8 @@ class BlobStore(ABC):
     @abstractmethod
     async def peek(self, name: str) -> BinaryIO:
         """A read handle over what is staged under ``name``, by whatever process, and grows; the caller closes it.
+
+        ``cache.watermark`` tells how much of it may be read.
 
         Raises:
             BlobAbsent: there is nothing.

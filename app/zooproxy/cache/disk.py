@@ -36,8 +36,8 @@ class Disk:
         finally:
             path.chmod(0o444)
 
-    def write(self, descriptor: int, data: memoryview) -> int:
-        return os.write(descriptor, data)
+    def write(self, descriptor: int, data: memoryview, at: int) -> int:
+        return os.pwrite(descriptor, data, at)
 
     def fsync(self, descriptor: int) -> None:
         os.fsync(descriptor)

@@ -45,9 +45,9 @@ class LocalBlobStore(BlobStore):
     async def stage(self) -> StagedBlob:
         return await LocalStagedBlob.create(self._blobs, partial(Partial.create, self._partials, self._disk))
 
-    async def resume(self, name: str, trusted: int) -> StagedBlob:
+    async def resume(self, name: str, trusted: int, length: int) -> StagedBlob:
         path = self._kept(name)
-        return await LocalStagedBlob.create(self._blobs, partial(Partial.resume, path, trusted, self._disk))
+        return await LocalStagedBlob.create(self._blobs, partial(Partial.resume, path, trusted, length, self._disk))
 
     async def peek(self, name: str) -> BinaryIO:
         with disk_errors("reading a partial file"):
@@ -139,8 +139,14 @@ class LocalStagedBlob(StagedBlob):
     def size(self) -> int:
         return self._partial.size
 
-    async def write(self, data: bytes | memoryview) -> None:
-        await self._queue(self._partial.write, data)
+    async def write(self, data: bytes | memoryview, at: int | None = None) -> None:
+        await self._queue(self._partial.write, data, at)
+
+    async def scatter(self, length: int) -> None:
+        await self._queue(self._partial.scatter, length)
+
+    async def trim(self) -> None:
+        await self._queue(self._partial.trim)
 
     def digest(self) -> Sha256:
         return self._partial.digest()

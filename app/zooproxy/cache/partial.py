@@ -1,4 +1,8 @@
-"""One partial file: hashed while written, published last. Synchronous; its owner calls it from one thread."""
+"""One partial file: hashed while written, published last. Synchronous; its owner calls it from one thread.
+
+Its ``size`` is what is there from its start without a gap, and only that is hashed: bytes that come before those they
+follow are read back, from the page cache as a rule, when the gap between is closed. Only that much is kept, too.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,17 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO
 
 from zooproxy.cache.disk import Disk, disk_errors
+from zooproxy.cache.watermark import Islands, mark, place, watermark
 from zooproxy.digest import Hasher, Sha256
 from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
 
 _NAME = re.compile(r"[0-9a-f]{32}\Z")
+_BLOCK = 1 << 20
 
 
 class Partial:
@@ -32,6 +38,8 @@ class Partial:
         self._descriptor = descriptor
         self._disk = disk
         self._hasher = Hasher()
+        self._islands = Islands()
+        self._length: int | None = None
         self._closed = False
 
     @classmethod
@@ -42,8 +50,10 @@ class Partial:
             return cls(*_create_locked(directory, disk), disk)
 
     @classmethod
-    def resume(cls, path: Path, trusted: int, disk: Disk) -> Partial:
-        """What was kept at ``path``, cut to ``trusted`` bytes if it has more, and hashed again.
+    def resume(cls, path: Path, trusted: int, length: int, disk: Disk) -> Partial:
+        """What was kept, or left, at ``path`` of ``length`` bytes, hashed again: up to its first gap, and at most
+
+        ``trusted`` bytes. Whatever else it has is cut off.
 
         Raises:
             BlobAbsent: it is not there, or another process is writing it.
@@ -56,8 +66,7 @@ class Partial:
             try:
                 if not _lock(descriptor) or not os.fstat(descriptor).st_nlink:
                     raise BlobAbsent("another process writes this partial file")
-                if os.fstat(descriptor).st_size > trusted:
-                    os.ftruncate(descriptor, trusted)
+                os.ftruncate(descriptor, min(watermark(descriptor, length), trusted))
                 partial = cls(path, descriptor, disk)
                 partial._hash_again()
             except BaseException:
@@ -73,12 +82,24 @@ class Partial:
     def size(self) -> int:
         return self._hasher.size
 
+    def scatter(self, length: int) -> None:
+        """From now on, bytes of a whole of ``length`` may be written beyond a gap, and the file carries a mark."""
+        self._refuse_if_closed()
+        self._length = length
+        self._with_the_disk("writing a partial file", self._write_mark)
+
+    def trim(self) -> None:
+        """Drops what lies beyond a gap, and the mark."""
+        self._refuse_if_closed()
+        self._with_the_disk("cutting a partial file", self._cut)
+
     def keep(self) -> None:
-        """Makes the bytes durable and leaves them where ``resume`` finds them."""
+        """Makes the bytes durable, up to the first gap, and leaves them where ``resume`` finds them."""
         self._refuse_if_closed()
         self._closed = True
         try:
             with disk_errors("keeping a partial file"):
+                self._cut()
                 self._disk.fsync(self._descriptor)
                 self._disk.fsync_directory(self._path.parent)
         finally:
@@ -92,16 +113,11 @@ class Partial:
         with disk_errors("reading back a partial file"):
             return self._path.open("rb")
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | memoryview, at: int | None = None) -> None:
+        """At ``at``; by default, after what is there."""
         self._refuse_if_closed()
         view = memoryview(data).cast("B")
-        try:
-            with disk_errors("writing a partial file"):
-                self._write_all(view)
-        except CacheError:
-            self.discard()
-            raise
-        self._hasher.update(view)
+        self._with_the_disk("writing a partial file", lambda: self._write(view, self.size if at is None else at))
 
     def publish(self, blobs: Path, expected: Sha256 | None) -> tuple[Sha256, Path]:
         """Flushes, renames to ``blobs/ab/cdef…``, flushes the directory; the digest and the final path.
@@ -144,13 +160,57 @@ class Partial:
                 os.close(self._descriptor)
 
     def _hash_again(self) -> None:
-        while block := os.read(self._descriptor, 1 << 20):
+        while block := os.read(self._descriptor, _BLOCK):
             self._hasher.update(block)
 
-    def _write_all(self, view: memoryview) -> None:
+    def _with_the_disk(self, doing: str, call: Callable[[], None]) -> None:
+        try:
+            with disk_errors(doing):
+                call()
+        except CacheError:
+            self.discard()
+            raise
+
+    def _write(self, view: memoryview, at: int) -> None:
+        if at != self.size and (self._length is None or not self.size < at <= self._length - len(view)):
+            raise CacheError("bytes of a transfer came where none were awaited; it has to begin anew")
+        stop = at + len(view)
+        if self._islands.overlap(at, stop):
+            raise CacheError("bytes of a transfer were written twice; it has to begin anew")
+        self._write_all(view, at)
+        if at != self.size:
+            self._islands.add(at, stop)
+            return
+        self._hasher.update(view)
+        self._close_gap()
+        if self._length is not None:
+            self._write_mark()
+
+    def _write_all(self, view: memoryview, at: int) -> None:
         written = 0
         while written < len(view):
-            written += self._disk.write(self._descriptor, view[written:])
+            written += self._disk.write(self._descriptor, view[written:], at + written)
+
+    def _close_gap(self) -> None:
+        """Takes in the island that what is there has reached."""
+        stop = self._islands.leave(self.size)
+        while self.size < stop:
+            block = os.pread(self._descriptor, min(_BLOCK, stop - self.size), self.size)
+            if not block:
+                raise CacheError("a transfer's file lost bytes that it had; it has to begin anew")
+            self._hasher.update(block)
+
+    def _write_mark(self) -> None:
+        if self._length is None or self.size == self._length:
+            self._cut()
+        else:
+            self._write_all(memoryview(mark(self.size)), place(self._length))
+
+    def _cut(self) -> None:
+        self._islands.clear()
+        if self._length is not None:
+            self._length = None
+            os.ftruncate(self._descriptor, self.size)
 
     def _make_durable(self, final: Path) -> None:
         # What is there is replaced: its bytes may have rotted since they were hashed, these have not had the time.

@@ -4,64 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
 
-from zooproxy.digest import Sha256
-from zooproxy.errors import FetchError, ProofError, RangeNotBelieved, UnsupportedSource, UpstreamTooLarge, ZooproxyError
+from zooproxy.errors import FetchError, ProofError, RangeNotBelieved, UnsupportedSource, ZooproxyError
+from zooproxy.fetch.attempt import Asked, Attempt, Destination, Limits
 from zooproxy.fetch.breaker import Breakers
-from zooproxy.fetch.pace import Bandwidth, MinimumRate, read_ahead
 from zooproxy.fetch.policy import WEB, AllowedHosts, Candidate, Mirrors, host_of, scheme_of
 from zooproxy.fetch.proof import Wanted, prove_digest, prove_structure
-from zooproxy.fetch.retries import Retries, blames_host
-from zooproxy.fetch.upstream import Body, Continuation, Upstream, Version
-
-
-class Destination(Protocol):
-    """Where a fill's bytes go: it hashes them while it is written, and outlives any one attempt."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that are there, from position 0 on without a gap."""
-        ...
-
-    @property
-    def version(self) -> Version | None:
-        """Whose bytes they are; None where there are none."""
-        ...
-
-    def trying(self, url: str, attempt: int) -> None:
-        """Told before each request, for those who watch; ``attempt`` counts from 1 for each candidate."""
-        ...
-
-    async def begin(self, version: Version) -> None:
-        """Drops what is there; what is written next are the bytes of ``version``, from position 0."""
-        ...
-
-    def go_on(self) -> None:
-        """The upstream has confirmed what is there; what is written next are the bytes after it."""
-        ...
-
-    async def write(self, data: bytes) -> None: ...
-
-    async def reset(self) -> None:
-        """Drops what is there: it was not believed."""
-        ...
-
-    def digest(self) -> Sha256: ...
-
-    def file(self) -> BinaryIO: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a transfer must keep to; ``largest`` is the size of a file in bytes, 0 for any."""
-
-    retries: Retries = field(default_factory=Retries)
-    minimum_rate: MinimumRate = field(default_factory=MinimumRate)
-    bandwidth: Bandwidth = field(default_factory=Bandwidth)
-    largest: int = 0
+from zooproxy.fetch.retries import blames_host
+from zooproxy.fetch.slots import Interest
+from zooproxy.fetch.upstream import Continuation, Upstream
 
 
 class Fetcher:
@@ -98,8 +49,10 @@ class Fetcher:
         if scheme in WEB:
             self._hosts.check(url)
 
-    async def fetch(self, wanted: Wanted, into: Destination) -> None:
+    async def fetch(self, wanted: Wanted, into: Destination, interest: Interest | None = None) -> None:
         """Returns when ``into`` holds the whole, proven body. What it held before is continued where that is sound.
+
+        Its requests queue for connections as those of ``interest``.
 
         Raises:
             SourceError: before anything is asked.
@@ -112,7 +65,7 @@ class Fetcher:
         failures: list[ZooproxyError] = []
         for candidate in candidates:
             try:
-                await self._guarded(candidate, wanted, into)
+                await self._guarded(candidate, wanted, into, interest or Interest())
             except (FetchError, ProofError) as error:
                 failures.append(error)
             else:
@@ -121,12 +74,12 @@ class Fetcher:
         last.attempts = tuple(failures[:-1])
         raise last
 
-    async def _guarded(self, candidate: Candidate, wanted: Wanted, into: Destination) -> None:
+    async def _guarded(self, candidate: Candidate, wanted: Wanted, into: Destination, interest: Interest) -> None:
         """One candidate, unless its host is left alone; the host's circuit learns how it went."""
         host = host_of(candidate.url)
         self.breakers.enter(host, candidate.url)
         try:
-            await self._persistent(candidate, wanted, into)
+            await self._persistent(self._asked(candidate, host, interest), wanted, into)
         except FetchError as error:
             (self.breakers.failed if blames_host(error) else self.breakers.delivered)(host)
             raise
@@ -138,58 +91,41 @@ class Fetcher:
             raise
         self.breakers.delivered(host)
 
-    async def _persistent(self, candidate: Candidate, wanted: Wanted, into: Destination) -> None:
-        attempt, fruitless, furthest, joins = 0, 0, into.size, True
+    async def _persistent(self, asked: Asked, wanted: Wanted, into: Destination) -> None:
+        number, fruitless, furthest = 0, 0, into.size
+        joins, in_parts = True, self._limits.segments.connections > 1
         while True:
-            attempt += 1
-            into.trying(candidate.url, attempt)
-            rest = _continuation(candidate.url, wanted, into) if joins else None
+            number += 1
+            into.trying(asked.url, number)
+            rest = _continuation(asked.url, wanted, into) if joins else None
+            attempt = Attempt(asked, self._limits, into, promised=bool(wanted.promise))
             try:
-                await self._attempt(candidate, wanted, into, rest)
+                if rest is None or rest.start != rest.length:
+                    await (attempt.in_parts(rest) if in_parts else attempt.in_one(rest))
+                await asyncio.to_thread(prove_structure, into.file(), into.size)
+                prove_digest(wanted, into.digest(), asked.url)
                 return
             except ProofError:
                 await into.reset()
-                # Joined from two answers, it may be the joining that was wrong: once more, in one piece.
-                if rest is None:
+                # Joined from several answers, it may be the joining that was wrong: once more, in one piece.
+                if rest is None and not attempt.is_parted:
                     raise
-                joins = False
+                joins = in_parts = False
             except FetchError as error:
+                in_parts = in_parts and not attempt.is_parted
                 fruitless = 1 if into.size > furthest else fruitless + 1
                 furthest = max(furthest, into.size)
-                delay = self._limits.retries.delay(error, fruitless, attempt)
+                delay = self._limits.retries.delay(error, fruitless, number)
                 if delay is None:
                     raise
                 if isinstance(error, RangeNotBelieved):
                     await into.reset()
+                    in_parts = False
                 await asyncio.sleep(delay)
 
-    async def _attempt(
-        self, candidate: Candidate, wanted: Wanted, into: Destination, rest: Continuation | None
-    ) -> None:
-        if rest is None or rest.start < rest.length:
-            upstream = self._upstreams[scheme_of(candidate.url)]
-            async with upstream.get(candidate.url, self._allows_from(candidate), rest) as body:
-                await self._copy(body, into)
-        await asyncio.to_thread(prove_structure, into.file(), into.size)
-        prove_digest(wanted, into.digest(), candidate.url)
-
-    async def _copy(self, body: Body, into: Destination) -> None:
-        self._check_size(body.version, body.version.length or 0)
-        if body.start == 0:
-            await into.begin(body.version)
-        else:
-            into.go_on()
-        limits = self._limits
-        async with aclosing(read_ahead(body.blocks, body.version.url, limits.minimum_rate, limits.bandwidth)) as blocks:
-            async for block in blocks:
-                await into.write(block)
-                self._check_size(body.version, into.size)
-
-    def _check_size(self, version: Version, size: int) -> None:
-        largest = self._limits.largest
-        if largest and size > largest:
-            message = f"the file has {size} bytes or more; MAX_FILE_BYTES allows {largest}"
-            raise UpstreamTooLarge(message, url=version.url)
+    def _asked(self, candidate: Candidate, host: str, interest: Interest) -> Asked:
+        upstream = self._upstreams[scheme_of(candidate.url)]
+        return Asked(upstream, candidate.url, host, self._allows_from(candidate), interest)
 
     def _allows_from(self, candidate: Candidate) -> Callable[[str], bool]:
         if candidate.mirror_host is None:

@@ -31,7 +31,8 @@ from zooproxy.errors import (
 )
 from zooproxy.fetch.addresses import GuardedBackend, PrivateAddress
 from zooproxy.fetch.upstream import Allows, Body, Continuation, Version
-from zooproxy.wire.routes import PROBLEM
+from zooproxy.wire.answers import FILLING
+from zooproxy.wire.routes import PROBLEM, STATE_HEADER
 
 MAX_REDIRECTS: Final = 5
 
@@ -91,7 +92,7 @@ def _range_headers(rest: Continuation | None) -> dict[str, str]:
     if rest is None:
         return {}
     condition = {} if rest.validator is None else {"If-Range": rest.validator}
-    return {"Range": f"bytes={rest.start}-", **condition}
+    return {"Range": rest.field(), **condition}
 
 
 def _reason(error: Exception) -> str:
@@ -123,12 +124,13 @@ def _believed(response: httpx2.Response, asked: str, rest: Continuation | None) 
     length = int(declared) if declared.isascii() and declared.isdigit() else None
     etag = response.headers.get("etag", "")
     version = Version(asked, length, etag if _STRONG_TAG.match(etag) else None, _settled(response))
-    start = 0
-    if rest is not None and response.status_code == 206:
-        _check_range(response, version, rest)
-        start, length = rest.start, rest.length - rest.start
-        version = Version(asked, rest.length, version.etag, version.modified)
-    return Body(version, start, _blocks(response, asked, length))
+    filling = response.headers.get(STATE_HEADER) == FILLING
+    if rest is None or response.status_code == 200:
+        return Body(version, 0, _blocks(response, asked, length), is_filling=filling)
+    total = _believed_total(response, version, rest)
+    stop = total if rest.stop is None else min(rest.stop, total)
+    version = Version(asked, total, version.etag, version.modified)
+    return Body(version, rest.start, _blocks(response, asked, stop - rest.start), stop, filling)
 
 
 def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None) -> FetchError:
@@ -143,13 +145,18 @@ def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None
     return UpstreamStatus(words, url=asked, status=status, retry_after=retry_after, verdict=verdict)
 
 
-def _check_range(response: httpx2.Response, version: Version, rest: Continuation) -> None:
+def _believed_total(response: httpx2.Response, version: Version, rest: Continuation) -> int:
+    """The length of the whole, of which a 206 carries just what ``rest`` asked for."""
     found = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
-    wanted = (rest.start, rest.length - 1, rest.length)
-    if found is None or tuple(map(int, found.groups())) != wanted:
+    first, last, total = map(int, found.groups()) if found else (0, 0, 0)
+    if found is None or not rest.is_met(first, last, total):
         raise RangeNotBelieved("upstream answered with another range than the one asked for", url=version.url)
-    if rest.validator and rest.validator.startswith('"') and version.etag not in (None, rest.validator):
-        raise RangeNotBelieved("upstream answered with a range of another version", url=version.url)
+    if rest.validator is not None:
+        is_tag = rest.validator.startswith('"')
+        told = version.etag if is_tag else response.headers.get("last-modified")
+        if told not in (None, rest.validator):
+            raise RangeNotBelieved("upstream answered with a range of another version", url=version.url)
+    return total
 
 
 def _settled(response: httpx2.Response) -> str | None:

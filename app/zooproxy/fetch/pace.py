@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from zooproxy.errors import UpstreamStalled
@@ -43,8 +43,18 @@ class Bandwidth:
         await asyncio.sleep(self._free_at - now)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slow a transfer may be, how fast all may be, and how many bytes of it may wait for the disk."""
+
+    minimum: MinimumRate = field(default_factory=MinimumRate)
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    buffer: int = BUFFER
+
+
 class _Buffer:
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._blocks: list[bytes] = []
         self._size = 0
         self._ended = False
@@ -53,8 +63,8 @@ class _Buffer:
 
     async def put(self, block: bytes) -> bool:
         """Whether there was room at once."""
-        at_once = self._size < BUFFER
-        while self._size >= BUFFER:
+        at_once = self._size < self._limit
+        while self._size >= self._limit:
             self._room.clear()
             await self._room.wait()
         self._blocks.append(block)
@@ -85,26 +95,25 @@ class _Buffer:
 async def read_ahead(
     blocks: AsyncIterator[bytes],
     url: str,
-    minimum: MinimumRate,
-    bandwidth: Bandwidth,
+    pace: Pace,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[bytes]:
     """``blocks`` in larger blocks, as they come.
 
     Raises:
-        UpstreamStalled: fewer bytes in a window than ``minimum`` asks for; what had come has been yielded.
+        UpstreamStalled: fewer bytes in a window than the minimum; what had come has been yielded.
         FetchError: what ``blocks`` raises, likewise at its end.
     """
-    buffer = _Buffer()
+    buffer = _Buffer(pace.buffer)
 
     async def pump() -> None:
-        watch = _Watch(url, minimum, clock)
+        watch = _Watch(url, pace.minimum, clock)
         try:
             async for block in blocks:
                 if not block:
                     continue
                 watch.saw(len(block))
-                await bandwidth.take(len(block))
+                await pace.bandwidth.take(len(block))
                 if not await buffer.put(block):
                     watch.restart()  # it was the disk that was slow
         finally:

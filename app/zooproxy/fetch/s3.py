@@ -121,7 +121,7 @@ async def open_s3(clusters: Mapping[str, Cluster], *, stall_seconds: float = 60.
 
 async def _asked(client: Any, named: ObjectReference, url: str, rest: Continuation | None) -> Any:
     errors = importlib.import_module("botocore.exceptions")
-    asked: dict[str, str] = {} if rest is None else {"Range": f"bytes={rest.start}-"}
+    asked: dict[str, str] = {} if rest is None else {"Range": rest.field()}
     if rest is not None and rest.validator is not None and rest.validator.startswith('"'):
         asked["IfMatch"] = rest.validator
     try:
@@ -148,9 +148,12 @@ def _body(response: Any, stream: Any, url: str, rest: Continuation | None) -> Bo
     if found is None:  # a store that does not do ranges sends the whole
         return Body(Version(url, length, strong), 0, _blocks(stream, url, length))
     match = _CONTENT_RANGE.match(found)
-    if rest is None or match is None or tuple(map(int, match.groups())) != (rest.start, rest.length - 1, rest.length):
+    first, last, total = map(int, match.groups()) if match else (0, 0, 0)
+    if rest is None or match is None or not rest.is_met(first, last, total):
         raise RangeNotBelieved("the S3 cluster answered with another range than the one asked for", url=url)
-    return Body(Version(url, rest.length, strong), rest.start, _blocks(stream, url, length))
+    if rest.validator is not None and strong not in (None, rest.validator):
+        raise RangeNotBelieved("the S3 cluster answered with a range of another version", url=url)
+    return Body(Version(url, total, strong), rest.start, _blocks(stream, url, length), last + 1)
 
 
 async def _blocks(stream: Any, url: str, length: int | None) -> AsyncIterator[bytes]:

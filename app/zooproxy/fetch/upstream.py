@@ -1,4 +1,4 @@
-"""What every kind of upstream offers: a body from its start, or from where an earlier one stopped."""
+"""What every kind of upstream offers: a body from its start, or from where an earlier one stopped, or a part of it."""
 
 from __future__ import annotations
 
@@ -34,28 +34,46 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The rest of ``length`` bytes from ``start`` on, if ``validator`` still holds.
+    """The bytes from ``start`` on of a whole of ``length`` bytes, up to ``stop``, if ``validator`` still holds.
 
     Without a validator the upstream is asked for the range as it is, and the digest of the whole has to tell.
+    ``length`` is None where no answer has told it yet; ``stop``, the position after the last byte, where all the rest
+    is meant; one that lies beyond the end means the end.
     """
 
     start: int
-    length: int
+    length: int | None
     validator: str | None
+    stop: int | None = None
+
+    def field(self) -> str:
+        """The value of a Range field (RFC 9110, section 14.1.2)."""
+        return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
+
+    def is_met(self, first: int, last: int, total: int) -> bool:
+        """Whether a Content-Range names just these bytes."""
+        stop = total if self.stop is None else min(self.stop, total)
+        return (first, last) == (self.start, stop - 1) and self.length in (None, total)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An answer that is being read: its version, the position of its first byte, the blocks."""
+    """An answer that is being read: its version, the position of its first byte, the blocks.
+
+    ``stop`` is the position after its last byte, None where that is the end of the whole. ``is_filling``: the upstream
+    is itself still receiving the file, so that what lies ahead of this answer cannot be had any sooner.
+    """
 
     version: Version
     start: int
     blocks: AsyncIterator[bytes]
+    stop: int | None = None
+    is_filling: bool = False
 
 
 class Upstream(Protocol):
     def get(self, url: str, allows: Allows, rest: Continuation | None = None) -> AbstractAsyncContextManager[Body]:
-        """The body of ``url``; the answer to ``rest`` may begin at 0 all the same, where the upstream would not do it.
+        """The body of ``url``; the answer to ``rest`` may be the whole from 0 on, where the upstream would not do it.
 
         Raises:
             FetchError: it cannot be had, or what came is not what was asked for.

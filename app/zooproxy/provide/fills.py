@@ -37,12 +37,12 @@ from zooproxy.errors import (
 from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.policy import host_of
 from zooproxy.fetch.proof import Wanted
+from zooproxy.fetch.slots import Interest, Slots, Turn
 from zooproxy.provide.events import Events
 from zooproxy.provide.fill_reports import Ended, report, report_of_another
 from zooproxy.provide.growing import Growing
 from zooproxy.provide.landing import Ground, Landing
 from zooproxy.provide.running import Running
-from zooproxy.provide.slots import Slots, Turn
 from zooproxy.provide.watching import Pulse, watch
 from zooproxy.wire.fills import DONE, FAILED, QUEUED, RUNNING, FillAnswer
 
@@ -101,12 +101,12 @@ class Fills:
         self._fetcher.check(wanted.url)
         running = self._running.get(wanted.url)
         if running is None:
-            running = Running(wanted, Growing(wanted.url, wanted.pin), Turn(host_of(wanted.url), urgent))
+            running = Running(wanted, Growing(wanted.url, wanted.pin), Turn(host_of(wanted.url), Interest(urgent)))
             self._running[wanted.url] = running
             running.task = asyncio.create_task(self._supervised(running))
             running.task.add_done_callback(lambda task: self._landed(running, task))
         elif urgent:
-            self._policy.slots.hurry(running.turn)
+            running.turn.interest.urgent = True
         if ref is not None:
             running.refs.add(ref)
         return running
@@ -258,7 +258,7 @@ class Fills:
         landing = Landing(self._ground, running.growing, record, promised=bool(wanted.promise))
         try:
             await landing.resume(lease)
-            await self._fetcher.fetch(wanted, landing)
+            await self._fetcher.fetch(wanted, landing, running.turn.interest)
             blob = await landing.commit()
             return await self._shelf.publish(wanted.url, blob, lease), blob
         except (FetchError, asyncio.CancelledError):

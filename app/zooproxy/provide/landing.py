@@ -59,7 +59,7 @@ class Landing:
             return
         trusted = left.length if lease.trusted is None else lease.trusted
         try:
-            staged = await self._ground.store.resume(left.partial, trusted)
+            staged = await self._ground.store.resume(left.partial, trusted, left.length)
         except BlobAbsent:
             return
         try:
@@ -82,15 +82,24 @@ class Landing:
     def go_on(self) -> None:
         """Shows what is there to those who follow: not before the upstream has confirmed what another run left."""
         staged = self._there()
-        length = self._version.length if self._version else None
-        self._growing.begin(staged.name, staged.file(), length, staged.size)
+        self._growing.begin(staged.name, staged.file(), self._length, staged.size)
 
-    async def write(self, data: bytes) -> None:
+    async def scatter(self) -> None:
+        await self._there().scatter(self._length or 0)
+
+    async def trim(self) -> None:
+        if self._staged is not None:
+            await self._staged.trim()
+
+    async def write(self, data: bytes, at: int) -> None:
         staged = self._there()
-        await staged.write(data)
-        if self._room is not None:
-            self._room.used(len(data))
-        self._growing.advance(staged.size)
+        await staged.write(data, at)
+        gained = staged.size - self._growing.size
+        if gained > 0:
+            # What lies beyond a gap stays reserved besides: it may have to come again.
+            if self._room is not None:
+                self._room.used(gained)
+            self._growing.advance(staged.size)
 
     async def reset(self) -> None:
         await self._drop()
@@ -126,6 +135,10 @@ class Landing:
 
     async def discard(self) -> None:
         await self._drop()
+
+    @property
+    def _length(self) -> int | None:
+        return self._version.length if self._version else None
 
     def _there(self) -> StagedBlob:
         if self._staged is None:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from zooproxy.cache.index import HeldSource
 from zooproxy.digest import Sha256
 from zooproxy.fetch.proof import Wanted
+from zooproxy.fetch.slots import Turn
 from zooproxy.provide.growing import Growing
-from zooproxy.provide.slots import Turn
 from zooproxy.wire.fills import QUEUED
 
 

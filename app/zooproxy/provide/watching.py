@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from zooproxy.cache.blobs import BlobStore
 from zooproxy.cache.leases import Lease, Leases
+from zooproxy.cache.watermark import watermark
 from zooproxy.errors import BlobAbsent
 from zooproxy.provide.growing import Growing
 
@@ -59,6 +59,7 @@ class _Watched:
         self._growing = growing
         self._name: str | None = None
         self._file: BinaryIO | None = None
+        self._length: int | None = None
 
     async def turn_to(self, lease: Lease) -> None:
         staged = lease.staged
@@ -69,14 +70,13 @@ class _Watched:
         except BlobAbsent:
             return  # replaced or published since the row was read: the next look at the row tells
         self.close()
-        self._name, self._file = staged.partial, file
+        self._name, self._file, self._length = staged.partial, file, staged.length
         self._growing.trying(staged.candidate, 1)
-        self._growing.begin(staged.partial, shown, staged.length, _size(file))
+        self._growing.begin(staged.partial, shown, staged.length, watermark(file.fileno(), staged.length))
 
     def look(self) -> None:
-        """Its bytes are written in order: as long as the file is, as many are there."""
         if self._file is not None:
-            size = _size(self._file)
+            size = watermark(self._file.fileno(), self._length)
             if size > self._growing.size:
                 self._growing.advance(size)
 
@@ -84,7 +84,3 @@ class _Watched:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def _size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size

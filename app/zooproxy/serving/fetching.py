@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from zooproxy.cache.database import Database
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.space import Space
-from zooproxy.fetch.fetcher import Fetcher, Limits
+from zooproxy.fetch.attempt import Limits, Segments
+from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.http import open_http
 from zooproxy.fetch.local_files import LocalFiles
 from zooproxy.fetch.pace import Bandwidth, MinimumRate
@@ -17,13 +18,13 @@ from zooproxy.fetch.pavi import PaviUpstream
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.retries import Retries
 from zooproxy.fetch.s3 import Cluster, open_s3
+from zooproxy.fetch.slots import Slots
 from zooproxy.fetch.upstream import Upstream
 from zooproxy.names import local_files
 from zooproxy.names.catalog import Catalog
 from zooproxy.provide.fills import Fills, Policy, open_fills
 from zooproxy.provide.landing import Ground
 from zooproxy.provide.site_catalog import LOCAL_FOLDER
-from zooproxy.provide.slots import Slots
 from zooproxy.serving.settings import Settings
 
 
@@ -86,6 +87,8 @@ class Fetching:
             MinimumRate(settings.minimum_rate),
             Bandwidth(settings.bandwidth),
             settings.max_file_bytes,
+            Segments(settings.segments, settings.segment_bytes),
+            Slots(None, settings.connections_per_host),
         )
 
     def _exempt(self) -> Callable[[str, int], bool]:

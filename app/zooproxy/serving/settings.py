@@ -170,6 +170,21 @@ class Settings(BaseSettings):
     spare_bytes: Annotated[int, Field(description="bytes of the disk that fills leave free", ge=0)] = 64 << 20
     fills: Annotated[int, Field(description="how many fills run at once", ge=1)] = 8
     fills_per_host: Annotated[int, Field(description="how many of them from one host", ge=1)] = 4
+    connections_per_host: Annotated[
+        int, Field(description="how many connections to one host at once, over all fills", ge=1)
+    ] = 8
+    segments: Annotated[
+        int,
+        Field(
+            description="how many connections take one file at once, where its host serves ranges; 1 for one stream",
+            ge=1,
+            le=32,
+        ),
+    ] = 4
+    segment_bytes: Annotated[
+        int,
+        Field(description="bytes that each of them asks for at a time; a file no larger takes one connection", ge=4096),
+    ] = 16 << 20
     tries: Annotated[
         int, Field(description="attempts in a row without a new byte before a candidate is left for the next", ge=1)
     ] = 5

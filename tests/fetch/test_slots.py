@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from zooproxy.provide.slots import Slots, Turn
+from zooproxy.fetch.slots import Interest, Slots, Turn
 
 
 class Queue:
@@ -21,7 +21,7 @@ class Queue:
         self._leave: dict[str, asyncio.Event] = {}
 
     async def join(self, name: str, host: str = "a", *, urgent: bool = True) -> None:
-        self.turns[name], self._leave[name] = Turn(host, urgent), asyncio.Event()
+        self.turns[name], self._leave[name] = Turn(host, Interest(urgent)), asyncio.Event()
         self.tasks[name] = asyncio.create_task(self._hold(name))
         await asyncio.sleep(0)
 
@@ -64,7 +64,7 @@ async def test_whom_somebody_waits_for_goes_before_those_that_are_only_warmed() 
     queue = Queue(Slots(1, 1))
     for name, urgent in [("first", True), ("warm", False), ("hurried", False), ("asked", True)]:
         await queue.join(name, urgent=urgent)
-    queue.slots.hurry(queue.turns["hurried"])
+    queue.turns["hurried"].interest.urgent = True
     for name in ("first", "hurried", "asked", "warm"):
         await queue.leave(name)
     assert queue.order == ["first", "hurried", "asked", "warm"]
@@ -84,7 +84,7 @@ async def test_one_who_leaves_the_queue_or_its_slot_by_cancellation_leaves_no_ga
 async def test_a_slot_is_free_again_after_an_error() -> None:
     slots = Slots(1, 1)
     with pytest.raises(RuntimeError):
-        async with slots.hold(Turn("a", urgent=True)):
+        async with slots.hold(Turn("a")):
             raise RuntimeError
     async with AsyncExitStack() as stack, asyncio.timeout(5):
-        await stack.enter_async_context(slots.hold(Turn("a", urgent=True)))
+        await stack.enter_async_context(slots.hold(Turn("a")))

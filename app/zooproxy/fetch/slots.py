@@ -1,4 +1,7 @@
-"""How many fills run at once: in all and per host, in order of arrival, those somebody waits for before the others."""
+"""How many run at once, in all and per host: in order of arrival, those somebody waits for before the others.
+
+Fills queue in one of these for as long as they last, and their requests in another for a connection to the host.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,25 @@ from dataclasses import dataclass, field
 
 
 @dataclass(eq=False, slots=True)
+class Interest:
+    """``urgent``: somebody waits for what is fetched. It may become so at any time, in whatever queue it stands."""
+
+    urgent: bool = True
+
+
+@dataclass(eq=False, slots=True)
 class Turn:
-    """One fill's place in the queue. ``urgent``: somebody waits for it; may become so while it is queued."""
+    """One place in the queue."""
 
     host: str
-    urgent: bool
+    interest: Interest = field(default_factory=Interest)
     granted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Slots:
-    def __init__(self, total: int, per_host: int) -> None:
+    """``total`` turns at once, None for any number, and ``per_host`` of them with one host."""
+
+    def __init__(self, total: int | None, per_host: int) -> None:
         self._total = total
         self._per_host = per_host
         self._queue: list[Turn] = []
@@ -41,12 +53,10 @@ class Slots:
                 self._queue.remove(turn)
             self._grant()
 
-    def hurry(self, turn: Turn) -> None:
-        turn.urgent = True
-
     def _grant(self) -> None:
-        for turn in sorted(self._queue, key=lambda turn: not turn.urgent):  # stable: arrival decides among equals
-            if self._running.total() >= self._total:
+        # Stable: arrival decides among equals.
+        for turn in sorted(self._queue, key=lambda turn: not turn.interest.urgent):
+            if self._total is not None and self._running.total() >= self._total:
                 return
             if self._running[turn.host] < self._per_host:
                 self._running[turn.host] += 1
