@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from end_to_end.conftest import played_by
-from end_to_end.proxy_process import ProxyProcess, running_proxy
+from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
 from fakes.upstream import running_upstream
 from zooproxy.cli import main
 
@@ -120,3 +124,78 @@ def test_one_flipped_bit_is_found(bundle: Bundle, at: float) -> None:
     status, out, complaint = bundle("verify", "b")
     assert (status, out) == (1, "")
     assert "bundle" in complaint
+
+
+@pytest.fixture(scope="module")
+def whole(connected: tuple[ProxyProcess, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that the connected proxy holds, as a bundle."""
+    path = tmp_path_factory.mktemp("media") / "all.tar"
+    environment = clean_environment(data_dir=str(connected[1]))
+    command = [sys.executable, "-m", "zooproxy", "bundle", "export", "--held", "-o", str(path)]
+    subprocess.run(command, env=environment, check=True, cwd=path.parent)
+    return path
+
+
+def test_a_bundle_is_imported_beside_a_running_offline_proxy_which_serves_it_at_once(
+    bundle: Bundle, whole: Path, tmp_path: Path, small_checkpoint: bytes, large_checkpoint: bytes
+) -> None:
+    with running_proxy(tmp_path / "gap", offline=True) as proxy:
+        assert proxy.get("/v1/checkpoint", REF, variant="raw").status_code == 503
+        status, out, _ = bundle("import", whole, data_dir=tmp_path / "gap")
+        assert (status, "2 of 2 blobs are new here" in out) == (0, True)
+        assert proxy.get("/v1/checkpoint", REF, variant="raw").content == small_checkpoint
+        assert proxy.get("/v1/checkpoint", LARGE, variant="raw").content == large_checkpoint
+        assert proxy.get("/v1/resolve", REF).json()["state"] == "held"
+        assert proxy.get("/v1/tensors", LARGE).status_code == 200
+    assert "0 of 2 blobs are new here" in bundle("import", whole, data_dir=tmp_path / "gap")[1]
+
+
+def test_parts_are_imported_in_any_order_and_a_missing_one_is_told(
+    bundle: Bundle, large_checkpoint: bytes, tmp_path: Path
+) -> None:
+    assert bundle("export", "--held", "--split", str(len(large_checkpoint) + 11_500), "-o", "b")[0] == 0
+    status, out, _ = bundle("import", "b.002", data_dir=tmp_path / "gap")
+    assert (status, "these are not here: 1" in out) == (0, True)
+    status, out, _ = bundle("import", "b.002", "b.001", data_dir=tmp_path / "gap")
+    assert (status, "not here" in out) == (0, False)
+
+
+def test_what_contradicts_this_site_is_refused_until_it_is_accepted(
+    bundle: Bundle, whole: Path, tmp_path: Path, large_checkpoint: bytes
+) -> None:
+    with running_upstream() as upstream, running_proxy(tmp_path / "gap", mirrors=played_by(upstream)) as proxy:
+        upstream.put(REF.removeprefix("https:/"), large_checkpoint)  # another file than the connected side got
+        assert proxy.get("/v1/checkpoint", REF, variant="raw").status_code == 200
+        status, _, complaint = bundle("import", whole, data_dir=tmp_path / "gap")
+        assert status == 1
+        assert complaint.count(hashlib.sha256(large_checkpoint).hexdigest()) == 1
+        assert "--accept" in complaint
+        assert bundle("import", whole, "--accept", data_dir=tmp_path / "gap")[0] == 0
+        assert proxy.get("/v1/checkpoint", REF, variant="raw").content != large_checkpoint
+
+
+def test_kill_9_during_an_import_shows_nothing_and_the_next_import_is_as_if_it_had_not_been(
+    bundle: Bundle, whole: Path, tmp_path: Path
+) -> None:
+    gap, pipe, data = tmp_path / "gap", tmp_path / "pipe", whole.read_bytes()
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "zooproxy", "bundle", "import", str(pipe)]
+    process = subprocess.Popen(command, env=clean_environment(data_dir=str(gap)), cwd=tmp_path)
+    with pipe.open("wb", buffering=0) as feed:
+        feed.write(data[:-1025])  # all blobs but for the end
+        while not [path for path in (gap / "blobs").rglob("*") if path.is_file()]:
+            assert process.poll() is None
+        process.kill()
+        process.wait(30)
+    with running_proxy(gap, offline=True) as proxy:
+        assert proxy.get("/v1/checkpoint", REF, variant="raw").status_code == 503
+        assert bundle("import", whole, data_dir=gap)[0] == 0
+        assert proxy.get("/v1/checkpoint", REF, variant="raw").status_code == 200
+    assert bundle("import", whole, data_dir=tmp_path / "other")[0] == 0
+    assert blobs_of(gap) == blobs_of(tmp_path / "other")
+
+
+def blobs_of(data_dir: Path) -> dict[str, bytes]:
+    """Blobs and the names of their sidecars, which tell when."""
+    found = (path for path in (data_dir / "blobs").rglob("*") if path.is_file())
+    return {path.name: b"" if path.suffix else path.read_bytes() for path in found}

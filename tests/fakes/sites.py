@@ -30,9 +30,12 @@ async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None) -> 
     await asyncio.to_thread(_begin, file)
     catalog = _shipped().layered(site_sections(data_dir))
     async with open_database(f"sqlite:///{file}") as database:
-        names = Names(catalog, SiteNames(database), Holdings(database), lambda url: None)
+        site_names = SiteNames(database)
+        names = Names(catalog, site_names, Holdings(database), lambda url: None)
         await names.refresh()
-        yield Site(data_dir, Shelf(LocalBlobStore(data_dir), Index(database)), names, Pins(catalog, pins or {}), 0)
+        yield Site(
+            data_dir, Shelf(LocalBlobStore(data_dir), Index(database)), names, site_names, Pins(catalog, pins or {}), 0
+        )
 
 
 def _begin(file: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zooproxy.cache import leases
 from zooproxy.cache.database import Database
@@ -73,27 +75,42 @@ class Index:
             BlobCorrupt: that blob is known with another size, so one of the two is not what it says.
             LeaseLost: another process has taken the lease.
         """
-        now = at or datetime.now(UTC)
-        filled_at = microseconds(now)
-        blob = insert(blobs).values(sha256=sha256, size=size, created_at=filled_at).on_conflict_do_nothing()
-        source = insert(sources).values(url=url, sha256=sha256, filled_at=filled_at)
-        source = source.on_conflict_do_update(
-            index_elements=[sources.c.url],
-            set_={"sha256": source.excluded.sha256, "filled_at": source.excluded.filled_at},
-        )
+        held = HeldSource(url, sha256, size, at or datetime.now(UTC))
         async with self._database.write() as connection:
             if lease is not None:
                 await leases.confirm(connection, lease)
                 await leases.drop(connection, lease)
-            await connection.execute(blob)
-            known = (await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == sha256))).scalar_one()
-            if known != size:
-                raise BlobCorrupt(f"the blob {sha256} is held with {known} bytes and was now found to have {size}")
-            await connection.execute(source)
-            await connection.execute(delete(departures).where(departures.c.sha256 == sha256))
-            await self.uses.admit(connection, sha256, size)
-            await see(connection, url, sha256, now)
-        return HeldSource(url, sha256, size, now)
+            await self._write(connection, held)
+        return held
+
+    async def publish_all(self, held: Iterable[HeldSource]) -> None:
+        """As ``publish`` for each, in one transaction: all of them appear, or none.
+
+        Raises:
+            BlobCorrupt: a blob is known with another size.
+        """
+        async with self._database.write() as connection:
+            for one in held:
+                await self._write(connection, one)
+
+    async def _write(self, connection: AsyncConnection, held: HeldSource) -> None:
+        filled_at = microseconds(held.filled_at)
+        blob = insert(blobs).values(sha256=held.sha256, size=held.size, created_at=filled_at).on_conflict_do_nothing()
+        source = insert(sources).values(url=held.url, sha256=held.sha256, filled_at=filled_at)
+        source = source.on_conflict_do_update(
+            index_elements=[sources.c.url],
+            set_={"sha256": source.excluded.sha256, "filled_at": source.excluded.filled_at},
+        )
+        await connection.execute(blob)
+        known = (await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == held.sha256))).scalar_one()
+        if known != held.size:
+            raise BlobCorrupt(
+                f"the blob {held.sha256} is held with {known} bytes and was now found to have {held.size}"
+            )
+        await connection.execute(source)
+        await connection.execute(delete(departures).where(departures.c.sha256 == held.sha256))
+        await self.uses.admit(connection, held.sha256, held.size)
+        await see(connection, held.url, held.sha256, held.filled_at)
 
     async def blob(self, sha256: Sha256) -> int | None:
         """The size in bytes of a published blob; None if it is not published."""
@@ -129,17 +146,26 @@ class Index:
 
         Nothing is kept for a blob that is not published: it was forgotten while it was being read.
         """
-        keep = insert(tensor_indexes).values(sha256=sha256, reader_version=reader_version, document=document)
-        keep = keep.on_conflict_do_update(
-            index_elements=[tensor_indexes.c.sha256, tensor_indexes.c.reader_version],
-            set_={"document": keep.excluded.document},
-        )
-        older = delete(tensor_indexes).where(
-            tensor_indexes.c.sha256 == sha256, tensor_indexes.c.reader_version < reader_version
-        )
+        await self.keep_tensor_indexes(reader_version, {sha256: document})
+
+    async def keep_tensor_indexes(self, reader_version: int, documents: Mapping[Sha256, bytes]) -> None:
+        """As ``keep_tensor_index`` for each blob, in one transaction."""
         async with self._database.write() as connection:
-            published = await connection.execute(select(blobs.c.sha256).where(blobs.c.sha256 == sha256))
-            if published.one_or_none() is None:
-                return
-            await connection.execute(keep)
-            await connection.execute(older)
+            for sha256, document in documents.items():
+                await _keep(connection, sha256, reader_version, document)
+
+
+async def _keep(connection: AsyncConnection, sha256: Sha256, reader_version: int, document: bytes) -> None:
+    published = await connection.execute(select(blobs.c.sha256).where(blobs.c.sha256 == sha256))
+    if published.one_or_none() is None:
+        return
+    keep = insert(tensor_indexes).values(sha256=sha256, reader_version=reader_version, document=document)
+    keep = keep.on_conflict_do_update(
+        index_elements=[tensor_indexes.c.sha256, tensor_indexes.c.reader_version],
+        set_={"document": keep.excluded.document},
+    )
+    older = delete(tensor_indexes).where(
+        tensor_indexes.c.sha256 == sha256, tensor_indexes.c.reader_version < reader_version
+    )
+    await connection.execute(keep)
+    await connection.execute(older)

@@ -6,8 +6,11 @@ from its sidecar, or one without a sidecar, which nobody was told of.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from zooproxy.cache.blobs import BlobStore, HeldBlob
@@ -20,6 +23,8 @@ from zooproxy.errors import BlobAbsent, SidecarMalformed
 
 #: Begins the URL of a blob that was made from another one; no reference leads there.
 DERIVED: Final = "derived:"
+
+_AT_ONCE: Final = 16  # sidecars that are made durable side by side: the disk flushes them together
 
 
 class Shelf:
@@ -50,6 +55,26 @@ class Shelf:
             await self._recast(before.sha256, url)
         return held
 
+    async def publish_all(self, held: Mapping[str, HeldBlob]) -> None:
+        """As ``publish`` for each URL, the rows in one transaction: none is held before all are.
+
+        Raises:
+            BlobAbsent, BlobCorrupt: as ``publish``.
+        """
+        before = {one.url: one for one in await self.index.sources() if one.url in held}
+        trusted = await self.index.trust.all()
+        at = max((_later_than(one) for one in before.values()), default=_later_than(None))
+        origins: dict[HeldBlob, list[Origin]] = {}
+        for url, blob in held.items():
+            origins.setdefault(blob, []).append(_origin(url, blob.digest, at, trusted.get(url)))
+        left = iter(origins.items())
+        while some := tuple(islice(left, _AT_ONCE)):
+            await asyncio.gather(*(self._note(blob, *of) for blob, of in some))
+        await self.index.publish_all(HeldSource(url, blob.digest, blob.size, at) for url, blob in held.items())
+        for url, one in before.items():
+            if one.sha256 != held[url].digest:
+                await self._recast(one.sha256, url)
+
     async def accept(self, url: str, sha256: Sha256) -> None:
         """An operator's word: ``url`` must have ``sha256``; what is held of it otherwise is held of it no more."""
         before = await self.index.held(url)
@@ -57,10 +82,12 @@ class Shelf:
         for digest in {sha256} | ({before.sha256} if before else set()):
             await self._recast(digest, url)
 
-    async def _note(self, blob: HeldBlob, origin: Origin) -> None:
+    async def _note(self, blob: HeldBlob, *origins: Origin) -> None:
         def change(document: bytes | None) -> bytes:
             known = _readable(document, blob.digest) or Sidecar(blob.digest, blob.size)
-            return sidecar_to_json(Sidecar(blob.digest, blob.size, known.with_origin(origin).origins))
+            for origin in origins:
+                known = known.with_origin(origin)
+            return sidecar_to_json(Sidecar(blob.digest, blob.size, known.origins))
 
         await self.store.annotate(blob.digest, change)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -45,17 +45,12 @@ class Trust:
         query = select(trust).where(trust.c.url == url)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            return None
-        refused = None if row.refused_sha256 is None else Sha256(row.refused_sha256)
-        accepted_at = None if row.accepted_at is None else moment(row.accepted_at)
-        return Trusted(row.url, Sha256(row.sha256), moment(row.since), accepted_at, refused)
+        return None if row is None else _trusted(row)
 
-    async def accepted(self) -> frozenset[str]:
-        """The sources whose bytes an operator accepted."""
-        query = select(trust.c.url).where(trust.c.accepted_at.is_not(None))
+    async def all(self) -> dict[str, Trusted]:
+        """Every source that was ever seen, by URL."""
         async with self._database.read() as connection:
-            return frozenset((await connection.execute(query)).scalars())
+            return {row.url: _trusted(row) for row in await connection.execute(select(trust))}
 
     async def refuse(self, url: str, actual: Sha256) -> None:
         """The source delivered ``actual`` and was not believed."""
@@ -80,6 +75,12 @@ async def see(connection: AsyncConnection, url: str, sha256: Sha256, since: date
     values: dict[str, Any] = {"sha256": sha256, "refused_sha256": None, "refused_at": None}
     seeing = insert(trust).values(url=url, since=microseconds(since), **values)
     await connection.execute(seeing.on_conflict_do_update(index_elements=[trust.c.url], set_=values))
+
+
+def _trusted(row: Row[Any]) -> Trusted:
+    refused = None if row.refused_sha256 is None else Sha256(row.refused_sha256)
+    accepted_at = None if row.accepted_at is None else moment(row.accepted_at)
+    return Trusted(row.url, Sha256(row.sha256), moment(row.since), accepted_at, refused)
 
 
 def _now() -> int:

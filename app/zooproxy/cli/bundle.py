@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zooproxy.cli.config_references import references_in
 from zooproxy.cli.service import check_installed
 from zooproxy.client.settings import size_in_bytes
-from zooproxy.errors import SettingsError
+from zooproxy.errors import BundleIncomplete, SettingsError
 
 if TYPE_CHECKING:
     from zooproxy.provide.bundles.manifest import Manifest
@@ -25,6 +25,14 @@ def add_to(commands: Any) -> None:
     verify = verbs.add_parser("verify", help="is every byte of these bundles right, and every part there?")
     verify.add_argument("files", metavar="F", type=Path, nargs="+")
     verify.set_defaults(run=_verify)
+    take = verbs.add_parser(
+        "import", help="take bundles into the data directory of these settings; a server may run on it"
+    )
+    take.add_argument("files", metavar="F", type=Path, nargs="+", help="the bundle, or all its parts in any order")
+    take.add_argument(
+        "--accept", action="store_true", help="the bundle is right where it contradicts what is trusted here"
+    )
+    take.set_defaults(run=_import)
 
 
 def _add_export(verbs: Any) -> None:
@@ -94,6 +102,34 @@ async def _exported(asked: Asked, to: Path) -> None:
             print(f"{path}: {_told(manifest)}; {written.size:,} bytes{kept}", flush=True)
 
 
+def _import(options: argparse.Namespace) -> int:
+    check_installed()
+    asyncio.run(_imported(options.files, accept=options.accept))
+    return 0
+
+
+async def _imported(files: Sequence[Path], *, accept: bool) -> None:
+    from zooproxy.provide.bundles.files import opened
+    from zooproxy.provide.bundles.importing import Terms, take_in
+    from zooproxy.provide.bundles.reading import BundleReader
+    from zooproxy.serving.settings import read_settings
+    from zooproxy.serving.wiring import open_site
+
+    async with open_site(read_settings()) as site:
+        manifests = []
+        for path in files:
+            with opened(path) as file:
+                reader = BundleReader(file)
+                imported = await take_in(site, reader, Terms(accept=accept))
+            print(
+                f"{path}: {_told(reader.manifest)}; {imported.new} of {imported.blobs} blobs are new here", flush=True
+            )
+            for line in imported.told:
+                print(f"  {line}")
+            manifests.append(reader.manifest)
+    _tell_missing(manifests)
+
+
 def _verify(options: argparse.Namespace) -> int:
     check_installed()
     from zooproxy.provide.bundles.checking import check_members, check_parts
@@ -124,3 +160,12 @@ def _tell_needed(manifests: Sequence[Manifest]) -> None:
     needed = {previous for manifest in manifests for previous in manifest.contents.previous} - here
     for previous in sorted(needed):
         print(f"it adds to the bundle {previous[:12]}, which has to be imported first")
+
+
+def _tell_missing(manifests: Sequence[Manifest]) -> None:
+    from zooproxy.provide.bundles.checking import check_parts
+
+    try:
+        check_parts(manifests)
+    except BundleIncomplete as error:
+        print(error)

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.index import Index
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent, ZooproxyError
+from zooproxy.errors import BlobAbsent, MalformedCheckpoint, ZooproxyError
 from zooproxy.formats.reader import READER_VERSION, digested, read_tensor_index
 from zooproxy.provide.single_flight import SingleFlight
 from zooproxy.wire.tensors import Storage, TensorIndex, tensor_index_from_json, tensor_index_to_json
@@ -154,3 +154,23 @@ def _encode(read: TensorIndex) -> bytes:
 def _decode(compressed: bytes) -> tuple[TensorIndex, bytes]:
     document = zlib.decompress(compressed)
     return tensor_index_from_json(json.loads(document)), document
+
+
+def check_document(compressed: bytes, blob: Sha256, size: int, most: int) -> None:
+    """Whether a document that was not written here can be kept as the index of ``blob``, which has ``size`` bytes.
+
+    ``most``: bytes that it may decompress to.
+
+    Raises:
+        MalformedCheckpoint: it cannot.
+    """
+    unpacking = zlib.decompressobj()
+    try:
+        document = unpacking.decompress(compressed, most)
+        read = tensor_index_from_json(json.loads(document))
+    except (zlib.error, ValueError, TypeError, RecursionError) as error:
+        raise MalformedCheckpoint("this is no tensor index of this version") from error
+    if not unpacking.eof or unpacking.unused_data or (read.blob, read.size) != (blob, size):
+        raise MalformedCheckpoint("this is another blob's tensor index, or not only one")
+    if any(storage.offset + storage.size > size for storage in read.storages):
+        raise MalformedCheckpoint("a tensor index leads out of its blob")

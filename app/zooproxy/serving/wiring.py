@@ -97,10 +97,11 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     """
     catalog, pins, fetching = _agreed(settings)
     async with open_database(settings.database) as database:
-        names = Names(catalog, SiteNames(database), Holdings(database), fetching.check_host)
+        site_names = SiteNames(database)
+        names = Names(catalog, site_names, Holdings(database), fetching.check_host)
         await names.refresh()
         shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
-        yield Site(settings.data_dir, shelf, names, pins, settings.spare_bytes)
+        yield Site(settings.data_dir, shelf, names, site_names, pins, settings.spare_bytes)
 
 
 def check_settings(settings: Settings) -> None:

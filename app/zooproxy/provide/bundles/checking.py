@@ -24,16 +24,15 @@ def check_members(reader: BundleReader) -> None:
         hasher = Hasher()
         while block := reader.read(_BLOCK):
             hasher.update(block)
-        check_digest(hasher, member.sha256)
+        check_digest(hasher.digest(), member.sha256)
     reader.end()
 
 
-def check_digest(hasher: Hasher, expected: Sha256) -> None:
+def check_digest(actual: Sha256, expected: Sha256) -> None:
     """
     Raises:
         DigestMismatch: a member's bytes are not what its name says.
     """
-    actual = hasher.digest()
     if actual != expected:
         message = f"the bytes of {blob_name(expected)} hash to {actual}: the bundle is damaged; copy it again"
         raise DigestMismatch(message, expected=expected, actual=actual)

@@ -12,7 +12,6 @@ from zooproxy.cache.index import HeldSource, Index
 from zooproxy.cache.shelf import DERIVED
 from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest, BlobAbsent
-from zooproxy.fetch.proof import Wanted
 from zooproxy.formats.reader import READER_VERSION
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.reference import parse
@@ -65,7 +64,8 @@ async def plan(index: Index, catalog: Catalog, pins: Pins, asked: Asked) -> Plan
         BadRequest: nothing is left to carry, or a blob does not fit into a part.
     """
     held = await _selected(index, catalog, pins, asked)
-    accepted = await index.trust.accepted()
+    trusted = await index.trust.all()
+    accepted = {url for url, one in trusted.items() if one.accepted_at}
     sources = [_source(one, catalog, one.url in accepted) for one in held]
     layers = list(_layers(catalog, sources))
     groups = [Contents(layers=(layer,), members=(_member(document),)) for layer, document in layers]
@@ -104,10 +104,10 @@ async def _selected(index: Index, catalog: Catalog, pins: Pins, asked: Asked) ->
                 found[one.url] = one
     missing = []
     for ref in asked.refs:
-        source = catalog.resolve(parse(ref)).source
-        held = await index.held(source.url)
-        if held is not None and Wanted(source.url, source.sha256_hint, pins.of(source.url)).accepts(held.sha256):
-            found[source.url] = held
+        wanted = pins.wanted(catalog.resolve(parse(ref)))
+        held = await index.held(wanted.url)
+        if held is not None and wanted.accepts(held.sha256):
+            found[wanted.url] = held
         else:
             missing.append(ref)
     if missing:

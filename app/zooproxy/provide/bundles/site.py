@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zooproxy.cache.shelf import Shelf
+from zooproxy.cache.site_names import SiteNames
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 
@@ -17,5 +18,6 @@ class Site:
     data_dir: Path
     shelf: Shelf
     names: Names
+    site_names: SiteNames
     pins: Pins
     spare_bytes: int

@@ -1,0 +1,103 @@
+"""Takes a bundle in: staged and proven blob by blob, held from one moment on.
+
+::
+
+    manifest ── does it contradict what is trusted here? is there room? is what it builds on here?
+       │
+    layers of names, read and checked
+       │
+    blobs ── staged and hashed while they are read, committed a few behind; one that is here already is passed over
+       │
+    the bundle's end
+       │
+    rows of all sources in one transaction, tensor indexes, names
+
+Until the rows are written nothing of the bundle can be asked for. An import that fails removes the blobs that it
+brought; after one that was killed they lie there, whole and nameless, and the next one passes over them.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from zooproxy.cache.blobs import HeldBlob
+from zooproxy.cache.space import Space
+from zooproxy.digest import Sha256
+from zooproxy.errors import BlobAbsent, BlobCorrupt, BundleIncomplete
+from zooproxy.provide.bundles.arrival import Arrival
+from zooproxy.provide.bundles.conflicts import settled
+from zooproxy.provide.bundles.manifest import Contents
+from zooproxy.provide.bundles.reading import BundleReader
+from zooproxy.provide.bundles.site import Site
+from zooproxy.provide.bundles.site_layers import take_over
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """``accept``: an operator's word that the bundle is right where it contradicts what is trusted here.
+
+    ``signed``: the manifest's signature was verified, so that its maker is believed beyond what can be proven here.
+    """
+
+    accept: bool = False
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """``new`` of ``blobs`` blobs were not here before; ``told``: what became of the names, a line each."""
+
+    sources: int
+    blobs: int
+    new: int
+    told: tuple[str, ...]
+
+
+async def take_in(site: Site, reader: BundleReader, terms: Terms) -> Imported:
+    """
+    Raises:
+        MalformedBundle, DigestMismatch, NotACheckpoint: the bundle is not what it says.
+        BundleIncomplete: what it builds on is not here.
+        BundleConflict: it contradicts what is trusted here.
+        OutOfSpace: there is no room for it, with the figures; told before a byte is stored.
+        CacheError: the store or the database failed.
+    """
+    contents = reader.manifest.contents
+    accepted = await settled(site, contents.sources, accept=terms.accept)
+    here = await _here(site, contents)
+    blobs = [member for member in contents.members if member.sha256 not in contents.documents]
+    missing = sum(member.size for member in blobs if member.sha256 not in here)
+    Space(site.shelf.store.free_bytes, site.spare_bytes).reserve(missing)
+    new = sum(member.sha256 not in here for member in blobs)
+    async with Arrival(site.shelf, reader, here) as arrival:
+        sections, indexes = await arrival.read(signed=terms.signed)
+        async with indexes:
+            for url, digest in accepted.items():
+                await site.shelf.accept(url, digest)
+            await site.shelf.publish_all({source.url: here[source.sha256] for source in contents.sources})
+            arrival.settle()
+            await indexes.keep(site.shelf.index)
+    told = await take_over(site, sections, accept=terms.accept)
+    return Imported(len(contents.sources), len(blobs), new, tuple(told))
+
+
+async def _here(site: Site, contents: Contents) -> dict[Sha256, HeldBlob]:
+    """The blobs of its sources that need not be brought: by their size, their bytes are not looked at.
+
+    Raises:
+        BundleIncomplete: one is neither here nor in the bundle.
+    """
+    brought = {member.sha256 for member in contents.members}
+    here = {}
+    for digest, size in {source.sha256: source.size for source in contents.sources}.items():
+        with suppress(BlobAbsent, BlobCorrupt):
+            blob = await site.shelf.store.open(digest)
+            if blob.size == size:
+                here[digest] = blob
+        if digest not in here and digest not in brought:
+            needed = ", ".join(previous[:12] for previous in contents.previous)
+            raise BundleIncomplete(
+                f"this bundle adds to {needed}, and what that carried is not here: import that first"
+            )
+    return here
