@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test components lint format types imports bench fuzz wheel catalog rehearse clean
+.PHONY: help serve test openmmlab components lint format types imports bench fuzz wheel catalog rehearse clean
 
 help:  ## list the actions
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,8 +18,10 @@ help:  ## list the actions
 serve: $(SERVE_ENV)/.ready  ## run the proxy on port 8765 (its state lies in .state/)
 	@exec $(SERVE_ENV)/bin/zooproxy serve
 
-test: $(DEV_ENV)/.ready  ## run every test, with coverage
+test: $(DEV_ENV)/.ready openmmlab  ## run every test, with coverage
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+openmmlab: .openmmlab/.ready  ## the OpenMMLab packages that tests load weights into
 
 components:  ## the programs that tests and benchmarks run beside Python (Debian packages)
 	@PATH="$$PATH:/usr/sbin" which $(PROGRAMS) >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq \
@@ -61,7 +63,7 @@ rehearse: wheel  ## the Dockerfile's steps and the wheel, each in a clean enviro
 	$(BIN)/python docker/rehearse.py dist/*.whl
 
 clean:  ## remove environments, state and caches
-	rm -rf $(DEV_ENV) $(SERVE_ENV) .state dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(DEV_ENV) $(SERVE_ENV) .openmmlab .state dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The server's environment holds no torch, and lies apart from the developers': `make serve` and `make test` can be
 # started side by side in a fresh clone.
@@ -73,4 +75,9 @@ $(SERVE_ENV)/.ready: pyproject.toml constraints.txt
 $(DEV_ENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV_ENV)
 	$(DEV_ENV)/bin/python $(PIP) --editable '.[dev]'
+	@touch $@
+
+.openmmlab/.ready: tests/openmmlab.txt | $(DEV_ENV)/.ready
+	rm -rf .openmmlab
+	$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --target .openmmlab --requirement $<
 	@touch $@
