@@ -55,6 +55,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── BlobCorrupt
     │   ├── SidecarMalformed
     │   ├── DatabaseTooNew
+    │   ├── DatabaseDamaged
     │   ├── LeaseLost
     │   └── OutOfSpace
     ├── LockError                     weights.lock, and what it does not allow
@@ -464,6 +465,17 @@ class SidecarMalformed(CacheError):
 class DatabaseTooNew(CacheError):
     slug = "database-too-new"
     title = "Database newer than this zooproxy"
+
+
+class DatabaseDamaged(CacheError):
+    """SQLite cannot read its file; ``how`` is what it says of it."""
+
+    slug = "database-damaged"
+    title = "Database damaged"
+
+    def __init__(self, message: str, *, how: str) -> None:
+        super().__init__(message)
+        self.how = how
 
 
 class LeaseLost(CacheError):

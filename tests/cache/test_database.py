@@ -233,13 +233,6 @@ async def test_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
             pass
 
 
-async def test_file_that_is_no_database_is_a_typed_error(tmp_path: Path, url: str) -> None:
-    (tmp_path / "zooproxy.sqlite3").write_bytes(b"no database " * 1000)
-    with pytest.raises(CacheError, match="SQLITE_NOTADB"):
-        async with open_database(url):
-            pass
-
-
 async def test_directory_in_place_of_the_file_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="SQLITE_CANTOPEN"):
         async with open_database(f"sqlite:///{tmp_path}"):

@@ -18,6 +18,7 @@ class MemoryBlobStore(BlobStore):
 
     def __init__(self) -> None:
         self.held: dict[Sha256, bytes] = {}
+        self.committed: dict[Sha256, int] = {}
         self.sidecars: dict[Sha256, bytes] = {}
         self.quarantined: dict[Sha256, tuple[bytes, bytes]] = {}
         self.kept: dict[str, bytes] = {}
@@ -42,10 +43,15 @@ class MemoryBlobStore(BlobStore):
         if after is not None:
             self.sidecars[digest] = after
 
+    async def look(self, digest: Sha256) -> Stored | None:
+        size = len(self.held[digest]) if digest in self.held else None
+        if size is None and digest not in self.sidecars:
+            return None
+        return Stored(digest, digest, size, self.committed.get(digest, 0), digest in self.sidecars)
+
     async def listing(self) -> AsyncGenerator[Sequence[Stored]]:
-        sizes = {digest: len(content) for digest, content in self.held.items()}
-        there = sorted({*self.held, *self.sidecars})
-        yield [Stored(digest, digest, sizes.get(digest), 0, digest in self.sidecars) for digest in there]
+        there = [await self.look(digest) for digest in sorted({*self.held, *self.sidecars})]
+        yield [one for one in there if one is not None]
 
     async def quarantine(self, digest: Sha256, note: bytes) -> bool:
         if digest not in self.held:
@@ -140,6 +146,7 @@ class MemoryStagedBlob(StagedBlob):
         if expected is not None and digest != expected:
             raise DigestMismatch("not the bytes that were expected", expected=expected, actual=digest)
         self._store.held[digest] = bytes(self._content)
+        self._store.committed[digest] = self._store.committed.get(digest, 0) + 1
         return await self._store.open(digest)
 
     async def keep(self) -> None:

@@ -190,6 +190,10 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
+    async def look(self, digest: Sha256) -> Stored | None:
+        """What a listing would say of it; None where there is neither a blob nor a sidecar."""
+
+    @abstractmethod
     def listing(self) -> AsyncGenerator[Sequence[Stored]]:
         """All that is there, a portion at a time, by digest; what is staged or quarantined is not among it."""
 

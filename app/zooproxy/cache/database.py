@@ -17,10 +17,16 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from zooproxy.cache import schema
+from zooproxy.cache.database_file import DatabaseFile
 from zooproxy.cache.sqlite import BUSY_SECONDS, SqliteModule, sound_library
-from zooproxy.errors import CacheError, OutOfSpace, SettingsError
+from zooproxy.cache.tables import metadata, tensor_indexes
+from zooproxy.errors import CacheError, DatabaseDamaged, OutOfSpace, SettingsError
 
 _CONNECTIONS = 8
+
+#: Tables that are read through when the database is opened: all but the large one, which can be made again.
+_CHECKED = [table.name for table in metadata.sorted_tables if table is not tensor_indexes]
+_RETRY_SECONDS = 0.05
 _TICK_NS = 50_000_000  # several ticks of a kernel at 100 Hz
 _BEGIN = "zooproxy_begin"
 
@@ -73,6 +79,10 @@ class Database:
             async with self._take_turn(), self._writers.begin() as connection:
                 yield connection
 
+    async def close(self) -> None:
+        # aiosqlite's threads are not daemons: a connection left open keeps the process from ending.
+        await self._readers.dispose()
+
     @asynccontextmanager
     async def _take_turn(self) -> AsyncIterator[None]:
         try:
@@ -90,22 +100,64 @@ class Database:
 async def open_database(url: str, *, busy_seconds: float = BUSY_SECONDS) -> AsyncIterator[Database]:
     """The database at ``url`` (``sqlite:////data/zooproxy.sqlite3``), made if need be and migrated.
 
-    ``busy_seconds`` is how long a transaction waits for another's lock.
+    One that is damaged is put aside and made anew, empty. ``busy_seconds`` is how long a transaction waits for
+    another's lock.
 
     Raises:
         SettingsError: the URL names no database that can be used, or the SQLite library is too old.
         DatabaseTooNew: a later version of zooproxy has migrated it.
+        DatabaseDamaged: it is damaged, and another process has it open.
         CacheError: it cannot be opened.
     """
-    file = _database_file(url)
-    engine = _engine(file, busy_seconds)
+    with DatabaseFile(_database_file(url)) as file:
+        database = await _sound(file, busy_seconds)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+async def _sound(file: DatabaseFile, busy_seconds: float) -> Database:
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        if not file.is_alone:
+            await file.share(busy_seconds)
+        try:
+            database = await _opened(file.path, busy_seconds)
+        except DatabaseDamaged as error:
+            # Looked at once more by whoever is alone with it: another process may have made it anew meanwhile.
+            if file.is_alone:
+                file.put_aside(error.how)
+            elif not file.be_alone():
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+            continue
+        try:
+            await file.share(busy_seconds)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+
+async def _opened(file: Path, busy_seconds: float) -> Database:
+    database = Database(_engine(file, busy_seconds), busy_seconds, file)
     try:
-        database = Database(engine, busy_seconds, file)
         await _bring_up_to_date(database)
-        yield database
-    finally:
-        # aiosqlite's threads are not daemons: a connection left open keeps the process from ending.
-        await engine.dispose()
+        await _check(database)
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+async def _check(database: Database) -> None:
+    async with database.read() as connection:
+        for table in _CHECKED:
+            found = (await connection.exec_driver_sql(f"PRAGMA quick_check({table})")).scalars().all()
+            if found != ["ok"]:
+                raise _damaged("quick_check")
 
 
 async def _bring_up_to_date(database: Database) -> None:
@@ -128,10 +180,6 @@ def _times(file: str) -> tuple[int, int]:
 
 
 def _engine(file: Path, busy_seconds: float) -> AsyncEngine:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError("the directory of DATABASE_URL cannot be made; check its permissions") from error
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(file)),
         module=SqliteModule(sound_library(), busy_seconds),
@@ -175,4 +223,16 @@ def _translate(error: DBAPIError) -> CacheError:
         return OutOfSpace("no room left for the database; free space in the data directory")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return CacheError("the database is locked by another process; end that process or try again")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return _damaged(name)
+    if name.startswith("SQLITE_READONLY"):
+        return CacheError("the database cannot be written; zooproxy has to be able to write its data directory")
     return CacheError(f"the database failed ({name}); check the file that DATABASE_URL names")
+
+
+def _damaged(how: str) -> DatabaseDamaged:
+    message = (
+        f"the database is damaged ({how}); end every zooproxy on this data directory and start one again: it puts the"
+        " damaged file aside and writes the index anew"
+    )
+    return DatabaseDamaged(message, how=how)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -127,11 +127,16 @@ class Index:
             found = await connection.execute(select(sources.c.url).where(sources.c.sha256 == sha256))
             return tuple(found.scalars())
 
-    async def forget(self, sha256: Sha256) -> None:
-        """The blob is gone: its row and all that is known of it go, in one transaction."""
+    async def forget(self, *sha256s: Sha256, sure: Callable[[Sha256], Awaitable[bool]] | None = None) -> list[Sha256]:
+        """The blobs are gone: their rows and all that is known of them go, in one transaction; which ones went.
+
+        ``sure`` is asked of each within the transaction, while nobody can publish; what it denies stays.
+        """
         async with self._database.write() as connection:
+            gone = [sha256 for sha256 in sha256s if sure is None or await sure(sha256)]
             for table in (tensor_indexes, sources, uses, blobs):
-                await connection.execute(delete(table).where(table.c.sha256 == sha256))
+                await connection.execute(delete(table).where(table.c.sha256.in_(gone)))
+        return gone
 
     async def tensor_index(self, sha256: Sha256, reader_version: int) -> bytes | None:
         """The document kept for that blob by that version of the reader; None if there is none."""

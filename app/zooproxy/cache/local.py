@@ -22,7 +22,7 @@ from typing import BinaryIO, TypeVar, TypeVarTuple
 
 from zooproxy.cache.blobs import BlobStore, Change, HeldBlob, StagedBlob, Stored
 from zooproxy.cache.disk import Disk, disk_errors
-from zooproxy.cache.local_listing import fan_out, listed
+from zooproxy.cache.local_listing import fan_out, listed, looked_at
 from zooproxy.cache.local_sidecars import SidecarFiles, sidecar_path
 from zooproxy.cache.partial import Partial, blob_path, is_partial_name, is_written, sweep_partials
 from zooproxy.digest import Sha256
@@ -72,6 +72,9 @@ class LocalBlobStore(BlobStore):
     async def annotate(self, digest: Sha256, change: Change) -> None:
         # Shielded: what has begun is carried out even if its caller is cancelled.
         await asyncio.shield(asyncio.to_thread(self._sidecars.change, digest, change))
+
+    async def look(self, digest: Sha256) -> Stored | None:
+        return await asyncio.to_thread(looked_at, self._blobs, digest)
 
     async def listing(self) -> AsyncGenerator[Sequence[Stored]]:
         for directory in await asyncio.to_thread(fan_out, self._blobs):

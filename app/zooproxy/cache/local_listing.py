@@ -10,7 +10,8 @@ from pathlib import Path
 
 from zooproxy.cache.blobs import Stored
 from zooproxy.cache.disk import disk_errors
-from zooproxy.cache.local_sidecars import SUFFIX
+from zooproxy.cache.local_sidecars import SUFFIX, sidecar_path
+from zooproxy.cache.partial import blob_path
 from zooproxy.digest import Sha256
 
 _FAN = re.compile(r"[0-9a-f]{2}\Z")
@@ -33,6 +34,13 @@ def listed(place: Path) -> Sequence[Stored]:
         return list(_within(place))
 
 
+def looked_at(blobs: Path, digest: Sha256) -> Stored | None:
+    path = blob_path(blobs, digest)
+    with disk_errors("looking at a blob"):
+        status, sidecar = _status(path), _status(sidecar_path(path))
+    return _stored(digest, status, sidecar)
+
+
 def _within(directory: Path) -> Iterator[Stored]:
     found = {}
     with os.scandir(directory) as entries:
@@ -43,13 +51,26 @@ def _within(directory: Path) -> Iterator[Stored]:
                 continue  # removed meanwhile
     blobs = {name.removesuffix(SUFFIX) for name in found if _REST.match(name.removesuffix(SUFFIX))}
     for rest in sorted(blobs):
-        status, sidecar = found.pop(rest, None), found.pop(rest + SUFFIX, None)
-        size = None if status is None else _size(status)
-        changed = next(one.st_mtime for one in (status, sidecar) if one is not None)
-        name = f"{directory.name}/{rest}"
-        yield Stored(name, Sha256(directory.name + rest), size, changed, sidecar is not None)
+        stored = _stored(Sha256(directory.name + rest), found.pop(rest, None), found.pop(rest + SUFFIX, None))
+        if stored is not None:
+            yield stored
     for name in sorted(found):
         yield _stray(f"{directory.name}/{name}", found[name])
+
+
+def _stored(digest: Sha256, status: os.stat_result | None, sidecar: os.stat_result | None) -> Stored | None:
+    written = status or sidecar
+    if written is None:
+        return None
+    size = None if status is None else _size(status)
+    return Stored(f"{digest[:2]}/{digest[2:]}", digest, size, written.st_mtime, sidecar is not None)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def _size(status: os.stat_result) -> int:

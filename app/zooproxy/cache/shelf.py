@@ -7,8 +7,9 @@ from its sidecar, or one without a sidecar, which nobody was told of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -49,7 +50,7 @@ class Shelf:
         before = await self.index.held(url)
         at = _later_than(before)
         trusted = await self.index.trust.of(url)
-        await self._note(blob, _origin(url, blob.digest, at, trusted))
+        await self.restore(Sidecar(blob.digest, blob.size, (_origin(url, blob.digest, at, trusted),)))
         held = await self.index.publish(url, blob.digest, blob.size, lease, at)
         if before is not None and before.sha256 != blob.digest:
             await self._recast(before.sha256, url)
@@ -69,7 +70,7 @@ class Shelf:
             origins.setdefault(blob, []).append(_origin(url, blob.digest, at, trusted.get(url)))
         left = iter(origins.items())
         while some := tuple(islice(left, _AT_ONCE)):
-            await asyncio.gather(*(self._note(blob, *of) for blob, of in some))
+            await asyncio.gather(*(self.restore(Sidecar(blob.digest, blob.size, tuple(of))) for blob, of in some))
         await self.index.publish_all(HeldSource(url, blob.digest, blob.size, at) for url, blob in held.items())
         for url, one in before.items():
             if one.sha256 != held[url].digest:
@@ -82,14 +83,32 @@ class Shelf:
         for digest in {sha256} | ({before.sha256} if before else set()):
             await self._recast(digest, url)
 
-    async def _note(self, blob: HeldBlob, *origins: Origin) -> None:
-        def change(document: bytes | None) -> bytes:
-            known = _readable(document, blob.digest) or Sidecar(blob.digest, blob.size)
-            for origin in origins:
-                known = known.with_origin(origin)
-            return sidecar_to_json(Sidecar(blob.digest, blob.size, known.origins))
+    async def restore(self, sidecar: Sidecar) -> None:
+        """Makes the sidecar say what ``sidecar`` says of its origins; what it says of others is kept.
 
-        await self.store.annotate(blob.digest, change)
+        Raises:
+            BlobAbsent: there is no such blob.
+        """
+
+        def change(document: bytes | None) -> bytes:
+            known = _readable(document, sidecar.sha256) or sidecar
+            for origin in sidecar.origins:
+                known = known.with_origin(origin)
+            return sidecar_to_json(replace(known, size=sidecar.size))
+
+        await self.store.annotate(sidecar.sha256, change)
+
+    async def quarantine(self, digest: Sha256, note: bytes, sure: Callable[[], Awaitable[bool]]) -> bool:
+        """Takes the blob out of the store and out of the index; whether ``sure`` still said so.
+
+        Both in one transaction: nobody can publish the blob in between. A crash in between leaves a row without a
+        blob, which the next request or the next start forgets.
+        """
+
+        async def out(_: Sha256) -> bool:
+            return await sure() and await self.store.quarantine(digest, note)
+
+        return bool(await self.index.forget(digest, sure=out))
 
     async def _recast(self, digest: Sha256, url: str) -> None:
         """Makes what the sidecar of ``digest`` says of ``url`` what the index says; one that is not there stays so."""

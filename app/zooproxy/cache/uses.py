@@ -6,7 +6,7 @@ The time is for people to read. The order in which blobs leave goes by ``priorit
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
@@ -62,10 +62,20 @@ class Uses:
 
     async def admit(self, connection: AsyncConnection, sha256: Sha256, size: int) -> None:
         """Within the transaction that publishes: a blob that was not held, or that comes again, is the newest."""
-        priority = self._order.priority(await _marks(connection), size, 0)
-        coming = insert(uses).values(sha256=sha256, count=0, priority=priority)
-        coming = coming.on_conflict_do_update(index_elements=[uses.c.sha256], set_={"priority": priority})
-        await connection.execute(coming)
+        await self.admit_all(connection, [(sha256, size)])
+
+    async def admit_all(self, connection: AsyncConnection, blobs: Iterable[tuple[Sha256, int]]) -> None:
+        """As ``admit``, of many, each with its size; the last of them is the newest."""
+        marks = await _marks(connection)
+        rows = []
+        for sha256, size in blobs:
+            priority = self._order.priority(marks, size, 0)
+            marks = replace(marks, highest=max(marks.highest, priority))
+            rows.append({"sha256": sha256, "count": 0, "priority": priority})
+        coming = insert(uses)
+        newest = {"priority": coming.excluded.priority}
+        if rows:
+            await connection.execute(coming.on_conflict_do_update(index_elements=[uses.c.sha256], set_=newest), rows)
 
     async def _write(self, connection: AsyncConnection, noted: Mapping[Sha256, _Noted]) -> None:
         marks = await _marks(connection)

@@ -21,13 +21,14 @@ The order of a request, once::
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from zooproxy.cache.cache_pins import CachePins
-from zooproxy.cache.database import open_database
+from zooproxy.cache.database import Database, open_database
 from zooproxy.cache.holdings import Holdings
 from zooproxy.cache.index import Index
+from zooproxy.cache.inventory import Inventory
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
@@ -42,7 +43,9 @@ from zooproxy.provide.keyring import open_keyring
 from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider
+from zooproxy.provide.quarantine import Quarantine
 from zooproxy.provide.reader_process import ReaderProcess
+from zooproxy.provide.reconciliation import Reconciliation, reconciled
 from zooproxy.provide.site_catalog import site_sections
 from zooproxy.provide.stock import open_stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
@@ -73,6 +76,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         database = await stack.enter_async_context(open_database(settings.database))
         index = Index(database)
         shelf = Shelf(LocalBlobStore(settings.data_dir), index)
+        await stack.enter_async_context(_reconciled(shelf, database))
         fills = await stack.enter_async_context(fetching.open(shelf, database))
         reader = ReaderProcess()
         stack.callback(reader.close)
@@ -102,6 +106,12 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         await names.refresh()
         shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
         yield Site(settings.data_dir, shelf, names, site_names, pins, settings.spare_bytes)
+
+
+def _reconciled(shelf: Shelf, database: Database) -> AbstractAsyncContextManager[None]:
+    inventory = Inventory(database, shelf.index.uses)
+    quarantine = Quarantine(shelf)
+    return reconciled(Reconciliation(shelf, inventory, quarantine), inventory)
 
 
 def check_settings(settings: Settings) -> None:
