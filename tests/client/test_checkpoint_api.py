@@ -194,6 +194,10 @@ def test_load_from_local_understands_the_home_directory(
         module.load_from_local("~/absent.pth", None)
 
 
+class Labelled(torch.Tensor):
+    """A subclass that no reader without its class can rebuild."""
+
+
 class Gadget:
     """Leaves a file behind when it is unpickled."""
 
@@ -227,14 +231,22 @@ def test_load_from_local_reads_what_mmengines_own_runner_writes(mmengine_checkpo
     assert ours.load_from_local(path)["state_dict"]["w"].tolist() == [1, 1]
 
 
-def test_load_from_local_leaves_sparse_tensors_to_torchs_restricted_reader(tmp_path: Path) -> None:
+def test_load_from_local_rebuilds_sparse_tensors_and_runs_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "x.pth")
-    torch.save({"w": torch.eye(3).to_sparse()}, path)
-    assert ours.load_from_local(path)["w"].to_dense().equal(torch.eye(3))
     torch.save({"w": torch.eye(3).to_sparse(), "gadget": Gadget(tmp_path / "ran")}, path)
+    loaded = ours.load_from_local(path)
+    assert loaded["w"].to_dense().equal(torch.eye(3))
+    assert isinstance(loaded["gadget"], Inert)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_load_from_local_leaves_what_it_does_not_know_to_torchs_restricted_reader(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.pth")
+    torch.save({"w": Labelled(torch.ones(2))}, path)
     with pytest.raises(UnsupportedFormat, match="trust=True"):
         ours.load_from_local(path)
-    assert not (tmp_path / "ran").exists()
+    with torch.serialization.safe_globals([Labelled, torch._tensor._rebuild_from_type_v2]):
+        assert type(ours.load_from_local(path)["w"]) is Labelled
 
 
 def test_load_from_local_of_a_damaged_file_is_a_typed_error(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable
 
+from zooproxy.client.imported_types import in_its_own_type
 from zooproxy.client.plan import Plan
 from zooproxy.client.storages import Buffer, MapLocation, placed, storage_of, view_of
+from zooproxy.client.unusual_tensors import rebuilt, torch_object
 from zooproxy.errors import MalformedCheckpoint
 from zooproxy.wire import plain
 from zooproxy.wire.plain import Inert, TensorRef
@@ -49,13 +51,20 @@ def tree_with_tensors(tree: Any, tensors: list[torch.Tensor]) -> Any:
 
 
 def _object(value: Inert) -> Any:
-    """What ``zooproxy.wire.standard_types`` says of an object: arrays become tensors."""
+    """What ``zooproxy.wire.standard_types`` and ``unusual_tensors`` say of an object."""
     parts = array_parts(value)
-    if parts is None:
-        return revived(value)
+    if parts is not None:
+        return _array(*parts)
+    for understood in (revived, torch_object, rebuilt, in_its_own_type):
+        found = understood(value)
+        if found is not value:
+            return found
+    return value
+
+
+def _array(dtype: str, shape: tuple[int, ...], data: bytes) -> torch.Tensor:
     import torch
 
-    dtype, shape, data = parts
     octets = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
     return view_of(storage_of(octets), Tensor("", dtype, 0, 0, shape, row_major(shape)))
 

@@ -16,7 +16,7 @@ from zooproxy.client.storages import Buffer, MapLocation
 from zooproxy.digest import Sha256
 from zooproxy.errors import MalformedCheckpoint, UnsupportedFormat
 from zooproxy.formats.reader import read_tensor_index
-from zooproxy.formats.torch_rebuilds import is_odd_tensor
+from zooproxy.formats.variants import refuse_odd_tensors
 from zooproxy.wire.tensors import TensorIndex
 
 #: A tensor index names its blob; a file that is read where it lies has no need of a name.
@@ -29,7 +29,7 @@ def read_local(path: Union[str, Path], map_location: MapLocation = None, trust: 
     """The checkpoint in the file at ``path``, all of it: what ``torch.load`` would give.
 
     Objects of types that are not plain values become ``zooproxy.wire.plain.Inert`` instead of being built. What our
-    reader does not know (sparse and quantised tensors, old containers) is left to ``torch.load(weights_only=True)``.
+    reader does not know (subclasses of tensors, old containers) is left to ``torch.load(weights_only=True)``.
 
     Args:
         path: the file.
@@ -46,9 +46,10 @@ def read_local(path: Union[str, Path], map_location: MapLocation = None, trust: 
     with Path(path).open("rb") as file:
         try:
             index = index_of_file(file)
+            refuse_odd_tensors(index, but_described=True)
         except UnsupportedFormat:
             return _restricted(path, map_location)
-        if index.byteorder != sys.byteorder or any(map(is_odd_tensor, index.dropped)):
+        if index.byteorder != sys.byteorder:
             return _restricted(path, map_location)
         plan = plan_of(index)
         buffer = Buffer(plan.size)

@@ -14,6 +14,7 @@ from zooproxy.digest import Sha256
 from zooproxy.errors import UnsupportedFormat
 from zooproxy.formats.forms import Form, selected
 from zooproxy.formats.reader import read_tensor_index
+from zooproxy.formats.variants import refuse_odd_tensors
 from zooproxy.names.reference import ZooReference, parse
 from zooproxy.names.zoos import RECIPE_OF_ZOO
 from zooproxy.wire.tensors import TensorIndex
@@ -31,13 +32,15 @@ class Published:
 
         Raises:
             FormatError: it cannot be read, or nothing is left of it.
-            UnsupportedFormat: its numbers are of another byte order than this machine's.
+            UnsupportedFormat: its numbers are of another byte order than this machine's, or it has a tensor that
+                nobody can rebuild.
         """
         view = self.buffer.view
         index = read_tensor_index(io.BufferedReader(_ViewFile(view)), len(view), self.sha256)
         part = selected(index, form, recipe_of(ref))
         if part.byteorder != sys.byteorder:
             raise UnsupportedFormat("the checkpoint's byte order is not this machine's")
+        refuse_odd_tensors(part, but_described=True)
         return part
 
     def value(self, ref: str, form: Form, map_location: MapLocation) -> Any:

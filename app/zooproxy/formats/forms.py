@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from zooproxy.formats.safetensors_header import DTYPES as SAFETENSORS_DTYPES
 from zooproxy.formats.safetensors_writer import safetensors_rendition
 from zooproxy.formats.segments import Rendition
 from zooproxy.formats.torch_zip_writer import pth_rendition
-from zooproxy.formats.variants import select_full, select_model
+from zooproxy.formats.variants import leaves, select_full, select_model
+from zooproxy.wire.plain import Inert, TensorRef
 from zooproxy.wire.routes import DTYPES, FULL, MODEL, PTH, SAFETENSORS
 from zooproxy.wire.tensors import Tensor, TensorIndex
+from zooproxy.wire.unusual_tensors import QUANTISED
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,17 @@ class Recast:
     """What has to be done to tensors that no range of the blob expresses.
 
     ``dtype``: what floating tensors of 16 bits and more become, statistics of normalisation apart; None leaves them.
-    ``contiguous``: each tensor is laid out row-major and little-endian, in a storage of its own.
+    ``contiguous``: each tensor is laid out row-major and little-endian, in a storage of its own. ``kept``: names of
+    tensors that keep their dtype whatever it is.
     """
 
     dtype: Optional[str]
     contiguous: bool
+    kept: frozenset[str] = frozenset()
 
     def target(self, tensor: Tensor) -> str:
         """The dtype that ``tensor`` gets."""
-        kept = self.dtype is None or tensor.dtype not in _FLOATING or tensor.name.endswith(_STATISTICS)
+        kept = tensor.dtype not in _FLOATING or tensor.name.endswith(_STATISTICS) or tensor.name in self.kept
         return tensor.dtype if kept or self.dtype is None else self.dtype
 
 
@@ -51,17 +55,24 @@ def recast_of(part: TensorIndex, form: Form, *, as_file: bool = True) -> Optiona
 
     ``as_file``: bytes in the form's format are wanted; else a tensor index, whose tensors may be strided.
     """
-    recast = Recast(form.dtype and DTYPES[form.dtype], False)
+    recast = Recast(form.dtype and DTYPES[form.dtype], False, _scales(part) if form.dtype else frozenset())
     swapped = part.byteorder != "little"
     if form.format == SAFETENSORS and as_file:
         if any(recast.target(tensor) not in SAFETENSORS_DTYPES for tensor in part.tensors):
             return None
         strided = any(not tensor.is_contiguous for tensor in part.tensors)
-        recast = Recast(recast.dtype, strided or swapped)
+        recast = replace(recast, contiguous=strided or swapped)
     elif not as_file:
-        recast = Recast(recast.dtype, swapped)
+        recast = replace(recast, contiguous=swapped)
     changes = any(recast.target(tensor) != tensor.dtype for tensor in part.tensors)
     return recast if changes or recast.contiguous else None
+
+
+def _scales(part: TensorIndex) -> frozenset[str]:
+    """The names of the scales of quantised tensors: what they mean is told to their last bit."""
+    quantised = (leaf for leaf, _ in leaves(part.tree) if isinstance(leaf, Inert) and leaf.type_name == QUANTISED)
+    within = (inner for leaf in quantised for inner, _ in leaves(leaf.args))
+    return frozenset(part.tensors[ref.position].name for ref in within if isinstance(ref, TensorRef))
 
 
 def needs_checksums(part: TensorIndex, form: Form) -> bool:

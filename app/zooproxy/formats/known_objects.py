@@ -7,11 +7,22 @@ from __future__ import annotations
 
 import datetime
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, Callable, Final, Optional
 
+from zooproxy.formats import limits
 from zooproxy.formats.pickle_values import Global, Placeholder
-from zooproxy.wire.standard_types import NAMESPACE, POSIX_PATH, TIMEDELTA, WINDOWS_PATH
+from zooproxy.wire.standard_types import (
+    DECIMAL,
+    DEQUE,
+    FRACTION,
+    NAMESPACE,
+    POSIX_PATH,
+    TIMEDELTA,
+    UUID,
+    WINDOWS_PATH,
+)
 
 
 class NotKnown(Exception):
@@ -25,7 +36,7 @@ def known_object(value: Placeholder) -> Any:
         return value
     try:
         return read(value)
-    except (NotKnown, TypeError, ValueError, OverflowError, IndexError):
+    except (NotKnown, TypeError, ValueError, OverflowError, LookupError):
         return value
 
 
@@ -92,6 +103,48 @@ def _namespace(value: Placeholder) -> Any:
     return _standard(NAMESPACE, state=state)
 
 
+_DECIMAL = re.compile(r"-?(\d+(\.\d+)?(E[+-]?\d{1,18})?|Infinity|s?NaN\d*)")
+_FRACTION = re.compile(r"-?\d{1,1000}(/0*[1-9]\d{0,999})?")
+
+
+def _decimal(value: Placeholder) -> Any:
+    (text,) = value.args
+    if len(_require(text, str)) > limits.DIGITS or not _DECIMAL.fullmatch(text):
+        raise NotKnown
+    return _standard(DECIMAL, text)
+
+
+def _fraction(value: Placeholder) -> Any:
+    """Of a text; newer Pythons': of numerator and denominator."""
+    text = "/".join(str(_require(part, int)) for part in value.args) if len(value.args) == 2 else value.args[0]
+    if not _FRACTION.fullmatch(_require(text, str)):
+        raise NotKnown
+    return _standard(FRACTION, text)
+
+
+def _uuid(value: Placeholder) -> Any:
+    number = _require(_require(value.state, dict)["int"], int)
+    digits = f"{number:032x}"
+    if number < 0 or len(digits) > 32:
+        raise NotKnown
+    return _standard(UUID, "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])))
+
+
+def _bounds(value: Placeholder) -> Any:
+    """A range or a slice."""
+    if len(value.args) != 3 or not all(part is None or type(part) is int for part in value.args):
+        raise NotKnown
+    return _standard(value.type_name, *value.args)
+
+
+def _deque(value: Placeholder) -> Any:
+    """``deque((), longest)``, its items appended."""
+    first, longest = (*value.args, (), None)[:2] if value.args else ((), None)
+    if first not in ((), []) or not (longest is None or (type(longest) is int and longest >= 0)):
+        raise NotKnown
+    return _standard(DEQUE, list(value.items or ()), longest)
+
+
 # -- mmengine, mmcv, addict -------------------------------------------------------------------------------
 
 
@@ -137,10 +190,19 @@ _KNOWN: Final[Mapping[str, Callable[[Placeholder], Any]]] = {
     },
     NAMESPACE: _namespace,
     "types.SimpleNamespace": _namespace,
+    DECIMAL: _decimal,
+    FRACTION: _fraction,
+    UUID: _uuid,
+    DEQUE: _deque,
+    "builtins.range": _bounds,
+    "builtins.slice": _bounds,
+    "collections.Counter": _mapping,
     "mmengine.config.config.ConfigDict": _mapping,
     "mmcv.utils.config.ConfigDict": _mapping,
     "addict.addict.Dict": _mapping,
     "addict.Dict": _mapping,
+    "easydict.EasyDict": _mapping,
+    "yacs.config.CfgNode": _mapping,
     "mmengine.config.config.Config": _config,
     "mmcv.utils.config.Config": _config,
     "mmengine.logging.history_buffer.HistoryBuffer": _history_buffer,

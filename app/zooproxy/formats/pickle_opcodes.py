@@ -218,7 +218,13 @@ def _additems(machine: PickleMachine, at: int) -> int:
     return at
 
 
-_PYTHON_2 = {"__builtin__": "builtins"}  # what pickle's fix_imports does, as far as it matters here
+#: What pickle's fix_imports does (Lib/_compat_pickle.py), as far as it matters here.
+_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_PYTHON_2_NAMES = {
+    "builtins.xrange": "builtins.range",
+    "builtins.long": "builtins.int",
+    "builtins.unicode": "builtins.str",
+}
 
 
 # -- opcodes: names, calls, objects -----------------------------------------------------------------------
@@ -232,7 +238,8 @@ def _name(machine: PickleMachine, module: Any, name: Any) -> Global:
     if not (module + name).isprintable():
         raise MalformedCheckpoint("the pickle imports a name with characters that no name has")
     machine.charge_object()
-    return Global(f"{_PYTHON_2.get(module, module)}.{name}")
+    dotted = f"{_PYTHON_2.get(module, module)}.{name}"
+    return Global(_PYTHON_2_NAMES.get(dotted, dotted))
 
 
 def _global_lines(machine: PickleMachine, at: int) -> tuple[Global, int]:

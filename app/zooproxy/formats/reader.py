@@ -20,7 +20,7 @@ from zooproxy.formats.zip_directory import ZipDirectory, read_exactly
 from zooproxy.wire.tensors import Storage, TensorIndex
 
 #: Changes whenever the index of the same bytes may change.
-READER_VERSION: Final = 3
+READER_VERSION: Final = 4
 
 _BLOCK: Final = 2**20
 _PAUSE: Final = 16 * _BLOCK

@@ -29,10 +29,11 @@ from typing import Any, Callable, Final, Union
 from zooproxy.errors import UnsupportedFormat
 from zooproxy.formats.quoting import quoted
 from zooproxy.formats.tensor_names import Path, dotted
-from zooproxy.formats.torch_rebuilds import QUANTISED, REBUILD_QUANTISED, REBUILD_VIEW, is_odd_tensor
+from zooproxy.formats.torch_rebuilds import QUANTISED_STORAGES, is_odd_tensor
 from zooproxy.wire.plain import Inert, TensorRef
-from zooproxy.wire.standard_types import NAMESPACE, TEXTS, TIMEDELTA, array_parts, revived
+from zooproxy.wire.standard_types import DEQUE, DEVICE, NAMESPACE, TEXTS, TIMEDELTA, array_parts, revived
 from zooproxy.wire.tensors import DTYPE_SIZES, Tensor, TensorIndex, row_major
+from zooproxy.wire.unusual_tensors import LAYOUT, META, NESTED, QUANTISED, SPARSE, VIEW
 
 _STORAGES: Final[Mapping[str, str]] = {
     "bool": "BoolStorage",
@@ -56,14 +57,7 @@ _NAMES: Final = frozenset(
     | {"torch.per_channel_affine_float_qparams"}
 )
 #: Calls whose arguments are tensors and atoms.
-_CALLS: Final = frozenset(
-    {
-        "torch._utils._rebuild_sparse_tensor",
-        "torch._utils._rebuild_nested_tensor",
-        "torch._utils._rebuild_meta_tensor_no_storage",
-        "torch.serialization._get_layout",
-    }
-)
+_CALLS: Final = frozenset({SPARSE, NESTED, META, LAYOUT})
 _UNTYPED = "torch.storage.UntypedStorage"
 _LONGEST_LONG = 255
 _MEMOISED_TEXT = 64
@@ -246,8 +240,8 @@ class _Writer:
             self._name(value.type_name)
         elif (array := array_parts(value)) is not None:
             self._array(*array, path)
-        elif (value.type_name in TEXTS or value.type_name in (TIMEDELTA, NAMESPACE)) and revived(value) is not value:
-            self.write(_plain(value), path)
+        elif value.type_name in _PLAIN and (value.type_name == DEVICE or revived(value) is not value):
+            self.write(_PLAIN[value.type_name](value), path)
         elif value.type_name in _CALLS:
             self._call(value.type_name, value.args, path)
         elif is_odd_tensor(value.type_name):
@@ -262,33 +256,35 @@ class _Writer:
         """An array that lies nowhere in the blob, as a tensor with a storage of its own."""
         key = f"array{len(self.arrays)}"
         self.arrays[key] = data
-        self._name("torch._utils._rebuild_tensor_v3")
+        kind = f"torch.{_STORAGES[dtype]}" if dtype in _STORAGES else _UNTYPED
+        self._name("torch._utils._rebuild_tensor_v3" if kind == _UNTYPED else "torch._utils._rebuild_tensor_v2")
         self.out += b"(("
         self.write_text("storage", path)
-        self._name(_UNTYPED)
+        self._name(kind)
         self.write_text(key, path)
         self.write_text("cpu", path)
-        self.write_integer(len(data), path)
+        self.write_integer(len(data) // _ELEMENT_SIZES[kind], path)
         self.out += b"tQK\0"
         self.write_tuple(shape, path)
         self.write_tuple(row_major(shape), path)
         self.out += b"\x89"
         self._call("collections.OrderedDict", (), path)
-        self._name(f"torch.{dtype}")
+        if kind == _UNTYPED:
+            self._name(f"torch.{dtype}")
         self.out += b"tR"
 
     def _odd_tensor(self, value: Inert, path: Path) -> None:
         first = value.args[0] if isinstance(value.args, tuple) and len(value.args) == 2 else None
         row = self._index.tensors[first.position] if isinstance(first, TensorRef) else None
-        if row is not None and value.type_name == REBUILD_QUANTISED and row.dtype in QUANTISED:
-            self._name(REBUILD_QUANTISED)
+        if row is not None and value.type_name == QUANTISED and row.dtype in QUANTISED_STORAGES:
+            self._name(QUANTISED)
             self.out += b"("
-            self._view(row, f"torch.{QUANTISED[row.dtype]}", path)
+            self._view(row, f"torch.{QUANTISED_STORAGES[row.dtype]}", path)
             self.write(value.args[1], path)
             self.out += b"\x89"
             self._call("collections.OrderedDict", (), path)
-        elif row is not None and value.type_name == REBUILD_VIEW and row.dtype in _STORAGES:
-            self._name(REBUILD_VIEW)
+        elif row is not None and value.type_name == VIEW and row.dtype in _STORAGES:
+            self._name(VIEW)
             self.out += b"("
             self._view(row, f"torch.{_STORAGES[row.dtype]}", path)
             self.out += b"\x89"
@@ -302,15 +298,23 @@ class _Writer:
         self.out += b"tR"
 
 
-def _plain(value: Inert) -> Any:
-    if value.type_name == TIMEDELTA:
-        return revived(value).total_seconds()
-    return value.state if value.type_name == NAMESPACE else value.args[0]
+def _device(value: Inert) -> Any:
+    """``cuda:0``; whatever else is called a device stays what it is."""
+    if type(value.args) is tuple and [type(part) for part in value.args] in ([str], [str, int]):
+        return ":".join(map(str, value.args))
+    return value.args
 
 
+#: What stands for objects of known types.
+_PLAIN: Final[Mapping[str, Callable[[Inert], Any]]] = {
+    **dict.fromkeys((*TEXTS, DEQUE), lambda value: value.args[0]),
+    TIMEDELTA: lambda value: revived(value).total_seconds(),
+    NAMESPACE: lambda value: value.state,
+    DEVICE: _device,
+}
 _ELEMENT_SIZES: Final[Mapping[str, int]] = {
     _UNTYPED: 1,
-    **{f"torch.{name}": DTYPE_SIZES[dtype] for dtype, name in (*_STORAGES.items(), *QUANTISED.items())},
+    **{f"torch.{name}": DTYPE_SIZES[dtype] for dtype, name in (*_STORAGES.items(), *QUANTISED_STORAGES.items())},
 }
 _WRITERS: Final[Mapping[type, Callable[[_Writer, Any, Path], None]]] = {
     type(None): _Writer.write_constant,

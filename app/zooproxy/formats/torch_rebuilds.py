@@ -15,6 +15,7 @@ from zooproxy.formats.numpy_objects import UNREAD_ARRAY
 from zooproxy.formats.pickle_machine import Rebuild
 from zooproxy.formats.pickle_values import Elided, Global, Placeholder, StorageNode, TensorNode
 from zooproxy.wire.tensors import DTYPE_SIZES
+from zooproxy.wire.unusual_tensors import QUANTISED, VIEW
 
 _STORAGE_DTYPES: Final[Mapping[str, str]] = {
     "BoolStorage": "bool",
@@ -52,12 +53,12 @@ _TRANSPARENT = frozenset(
     }
 )
 
-#: What stands for a conj or neg view has the arguments ``(the tensor without its bits, {"conj": …, "neg": …})``.
-REBUILD_VIEW: Final = "torch._utils._rebuild_tensor_v2"
-REBUILD_QUANTISED: Final = "torch._utils._rebuild_qtensor"
-
-#: From the dtype of the integers to the storage's name.
-QUANTISED: Final[Mapping[str, str]] = {"int8": "QInt8Storage", "uint8": "QUInt8Storage", "int32": "QInt32Storage"}
+#: Of quantised tensors, from the dtype of the integers to the storage's name.
+QUANTISED_STORAGES: Final[Mapping[str, str]] = {
+    "int8": "QInt8Storage",
+    "uint8": "QUInt8Storage",
+    "int32": "QInt32Storage",
+}
 
 _REBUILD_PREFIXES = ("torch._utils._rebuild", "torch._tensor._rebuild", "torch.tensor._rebuild")
 
@@ -157,9 +158,9 @@ def _rebuild_tensor_v2(args: tuple[Any, ...]) -> Any:
     """``(storage, offset, size, stride, requires_grad, backward_hooks[, metadata])``"""
     storage = _stored(args)
     if storage is None:
-        return Placeholder(REBUILD_VIEW, args)
+        return Placeholder(VIEW, args)
     tensor = _make_tensor(storage, storage.dtype, args)
-    return Placeholder(REBUILD_VIEW, (tensor, *args[6:])) if _bits_set(*args[6:]) else tensor
+    return Placeholder(VIEW, (tensor, *args[6:])) if _bits_set(*args[6:]) else tensor
 
 
 def _rebuild_tensor_v3(args: tuple[Any, ...]) -> Any:
@@ -177,9 +178,9 @@ def _rebuild_qtensor(args: tuple[Any, ...]) -> Any:
     Becomes a stand-in of ``(the integers as a tensor, (scheme, …))``.
     """
     storage = _stored(args)
-    if storage is None or storage.dtype not in QUANTISED or type(args[4]) is not tuple:
-        return Placeholder(REBUILD_QUANTISED, args)
-    return Placeholder(REBUILD_QUANTISED, (_make_tensor(storage, storage.dtype, args), args[4]))
+    if storage is None or storage.dtype not in QUANTISED_STORAGES or type(args[4]) is not tuple:
+        return Placeholder(QUANTISED, args)
+    return Placeholder(QUANTISED, (_make_tensor(storage, storage.dtype, args), args[4]))
 
 
 def _dtype_name(value: Any) -> Optional[str]:
@@ -253,6 +254,27 @@ def _default_dict(args: tuple[Any, ...]) -> Any:
     return {}
 
 
+def _attribute(args: tuple[Any, ...]) -> Any:
+    """``getattr(owner, name)``: a dotted name as protocols below 4 write it (a nested class), or an Enum's member."""
+    owner, name = args
+    if type(owner) is Global and type(name) is str and name.isidentifier():
+        if len(owner.name) + len(name) >= limits.GLOBAL_NAME:
+            raise LimitExceeded(f"the pickle imports a name of more than {limits.GLOBAL_NAME} characters")
+        return Global(f"{owner.name}.{name}")
+    return Placeholder("builtins.getattr", args)
+
+
+def _reconstructed(args: tuple[Any, ...]) -> Any:
+    """``copyreg._reconstructor(type, base, value)``: how protocols 0 and 1 make an instance (Lib/copyreg.py)."""
+    kind, base, value = args
+    if type(kind) is not Global or type(base) is not Global:
+        return Placeholder("copyreg._reconstructor", args)
+    if base.name == "builtins.object":
+        return Placeholder(kind.name, ())
+    items = base.name == "builtins.tuple" and type(value) is tuple
+    return Placeholder(kind.name, value if items else (value,))
+
+
 def _complex(args: tuple[Any, ...]) -> Any:
     if len(args) == 2 and all(type(arg) is float for arg in args):
         return complex(*args)
@@ -273,9 +295,9 @@ def _checked(rebuild: Rebuild) -> Rebuild:
 
 TENSOR_REBUILDS: Final[Mapping[str, Rebuild]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
-    REBUILD_VIEW: _rebuild_tensor_v2,
+    VIEW: _rebuild_tensor_v2,
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
-    REBUILD_QUANTISED: _rebuild_qtensor,
+    QUANTISED: _rebuild_qtensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter_with_state,
 }
@@ -293,5 +315,7 @@ REBUILDS: Final[Mapping[str, Rebuild]] = {
         "builtins.bytearray": _bytes("builtins.bytearray"),
         "collections.defaultdict": _default_dict,
         "builtins.complex": _complex,
+        "builtins.getattr": _attribute,
+        "copyreg._reconstructor": _reconstructed,
     }.items()
 }

@@ -28,6 +28,7 @@ from zooproxy.formats.tensor_names import Path, TensorNames, dotted
 from zooproxy.formats.torch_rebuilds import is_odd_tensor
 from zooproxy.wire.plain import Inert, TensorRef
 from zooproxy.wire.tensors import Tensor, TensorIndex
+from zooproxy.wire.unusual_tensors import is_described
 
 MMCLS = "mmcls"
 _MMCLS_PREFIX = "backbone."
@@ -89,7 +90,7 @@ def _state_dict(tree: dict[Any, Any]) -> dict[Any, Any]:
 def _under_prefix(state_dict: dict[Any, Any], prefix: str) -> OrderedDict[str, Any]:
     names = [key for key in state_dict if isinstance(key, str)]
     kept = OrderedDict((key[len(prefix) :], state_dict[key]) for key in names if key.startswith(prefix))
-    if not any(_is_tensor(leaf) for leaf, _ in _leaves(kept)):
+    if not any(_is_tensor(leaf) for leaf, _ in leaves(kept)):
         existing = list(OrderedDict.fromkeys(name.partition(".")[0] for name in names if "." in name))[:_SUGGESTED]
         shown = f"; it has {', '.join(map(quoted, existing))}" if existing else ""
         raise NothingSelected(f"this checkpoint has no tensor under {quoted(prefix)}{shown}", prefixes=existing)
@@ -110,34 +111,38 @@ def _with_metadata(state_dict: dict[Any, Any], prefix: str) -> OrderedDict[str, 
     return kept
 
 
-def _leaves(value: Any, path: Path = None) -> Iterator[tuple[Any, Path]]:
+def leaves(value: Any, path: Path = None) -> Iterator[tuple[Any, Path]]:
     """Every tensor and every inert object in ``value``, and where it is."""
     if isinstance(value, TensorRef):
         yield value, path
     elif isinstance(value, Inert):
         yield value, path
         for part in (value.args, value.state, value.items):
-            yield from _leaves(part, path)
+            yield from leaves(part, path)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _leaves(item, (key, path))
+            yield from leaves(item, (key, path))
     elif isinstance(value, (list, tuple)):
         for at, item in enumerate(value):
-            yield from _leaves(item, (at, path))
+            yield from leaves(item, (at, path))
 
 
 def _is_tensor(leaf: Any) -> bool:
     return isinstance(leaf, TensorRef) or is_odd_tensor(leaf.type_name)
 
 
-def refuse_odd_tensors(index: TensorIndex) -> None:
+def refuse_odd_tensors(index: TensorIndex, *, but_described: bool = False) -> None:
     """For a form that has plain tensors only: nothing of a model is left out silently.
+
+    ``but_described``: what ``wire.unusual_tensors`` describes passes, for a form that has the whole index.
 
     Raises:
         UnsupportedFormat: the index has a tensor that no strided range describes; it is named.
     """
-    for leaf, path in _leaves(index.tree):
-        if isinstance(leaf, Inert) and is_odd_tensor(leaf.type_name):
+    for leaf, path in leaves(index.tree):
+        if not isinstance(leaf, Inert) or not is_odd_tensor(leaf.type_name):
+            continue
+        if not (but_described and is_described(leaf)):
             raise UnsupportedFormat(
                 f"{quoted(dotted(path))} is a tensor that no byte range describes ({quoted(leaf.type_name)}: sparse, "
                 "quantised, a conj or neg view, or a subclass); format=pth serves most of these, and variant=raw "

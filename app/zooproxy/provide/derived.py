@@ -82,5 +82,5 @@ def _url(blob: HeldBlob, name: Sha256) -> str:
 def _name(part: TensorIndex, recast: Recast) -> Sha256:
     """All that a derivation depends on, hashed: not on the digests, which the index gets later."""
     bare = replace(part, storages=tuple(Storage(storage.offset, storage.size) for storage in part.storages))
-    done = [READER_VERSION, recast.dtype, recast.contiguous, tensor_index_to_json(bare)]
+    done = [READER_VERSION, recast.dtype, recast.contiguous, sorted(recast.kept), tensor_index_to_json(bare)]
     return Sha256.of(json.dumps(done).encode())

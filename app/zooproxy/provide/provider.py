@@ -173,7 +173,7 @@ class Provider:
         """
         blob = await self.raw(resolution)
         part = await self._selected(blob, resolution, form, proven=proven)
-        await asyncio.to_thread(refuse_odd_tensors, part)
+        await asyncio.to_thread(refuse_odd_tensors, part, but_described=True)
         recast = recast_of(part, form, as_file=False)
         return part if recast is None else (await self._held.derived.of(blob, part, recast))[1]
 
