@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from zooproxy.cli.config_references import config_files
 from zooproxy.cli.look_ups import LookUps, look_ups
-from zooproxy.errors import BadReference, NotInCatalog, ProxyRefused, SettingsError, UnreadableConfig
-from zooproxy.names.mentions import SUFFIXES, mentions
+from zooproxy.errors import BadReference, NotInCatalog, ProxyRefused, UnreadableConfig
+from zooproxy.names.mentions import mentions
 
 #: What is found of a reference. ``unresolvable`` and ``unreadable`` make the exit status 1.
 OK: Final = "ok"
@@ -50,7 +51,7 @@ def add_to(verbs: Any) -> None:
 
 def _scan(options: argparse.Namespace) -> int:
     source = look_ups()
-    files = list(dict.fromkeys(_files(options.paths)))
+    files = list(dict.fromkeys(config_files(options.paths)))
     found = list(_findings(files, source))
     shown = [one for one in found if one.verdict in _FLAGGED or not options.flagged]
     if options.json:
@@ -62,21 +63,6 @@ def _scan(options: argparse.Namespace) -> int:
     told = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in (OK, PATH, *_FLAGGED))
     print(f"{len(files)} files, {len({one.ref for one in found})} different references: {told}", file=sys.stderr)
     return 1 if any(verdicts[verdict] for verdict in _FLAGGED) else 0
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files that are named, and those of folders by suffix; caches and hidden folders inside of these are left out."""
-    for path in paths:
-        if path.is_dir():
-            for inner in sorted(path.rglob("*")):
-                below = inner.relative_to(path).parts
-                hidden = any((part.startswith(".") and part != ".mim") or part == "__pycache__" for part in below)
-                if inner.suffix.lower() in SUFFIXES and not hidden and inner.is_file():
-                    yield inner
-        elif path.exists():
-            yield path
-        else:
-            raise SettingsError(f"there is no file or folder {path}")
 
 
 def _findings(files: Iterable[Path], source: LookUps) -> Iterator[Finding]:

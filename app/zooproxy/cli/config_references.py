@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from zooproxy.errors import SettingsError
+from zooproxy.names.mentions import SUFFIXES
 from zooproxy.names.reference import OBJECT_SCHEMES
 from zooproxy.names.zoos import ZOO_OF_SCHEME
 
@@ -43,6 +44,25 @@ def references_in(config: Path) -> list[str]:
         found.update(dict.fromkeys(text for text in texts if is_weights(text)))
         waiting += bases
     return list(found)
+
+
+def config_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files that are named, and those of folders by suffix; caches and hidden folders inside of these are left out.
+
+    Raises:
+        SettingsError: there is no such file or folder.
+    """
+    for path in paths:
+        if path.is_dir():
+            for inner in sorted(path.rglob("*")):
+                below = inner.relative_to(path).parts
+                hidden = any((part.startswith(".") and part != ".mim") or part == "__pycache__" for part in below)
+                if inner.suffix.lower() in SUFFIXES and not hidden and inner.is_file():
+                    yield inner
+        elif path.exists():
+            yield path
+        else:
+            raise SettingsError(f"there is no file or folder {path}")
 
 
 def is_weights(text: str) -> bool:

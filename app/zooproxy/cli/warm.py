@@ -52,7 +52,7 @@ def _warm(options: argparse.Namespace) -> int:
         print(line, flush=True)
     refused = sum(entry["state"] == REFUSED for entry in started)
     running = {entry["fill"]["id"]: entry["ref"] for entry in started if entry["fill"] is not None}
-    failed = _follow(service, running) if options.wait and running else 0
+    failed = follow(service, running) if options.wait and running else {}
     return 1 if refused or failed else 0
 
 
@@ -62,9 +62,9 @@ def _started(entry: Mapping[str, Any]) -> str:
     return f"{entry['state']:8} {entry['ref']}"
 
 
-def _follow(service: Service, running: dict[str, str]) -> int:
-    """Until none of ``running`` (reference by fill's id) runs; how many failed."""
-    failed = 0
+def follow(service: Service, running: dict[str, str]) -> Mapping[str, Mapping[str, Any]]:
+    """Until none of ``running`` (reference by fill's id) runs; those that failed, by id."""
+    failed = {}
     with _display() as display:
         while running:
             time.sleep(LOOK_SECONDS)
@@ -74,7 +74,8 @@ def _follow(service: Service, running: dict[str, str]) -> int:
                 display.show(ref, fill)
                 if fill["state"] in (DONE, FAILED):
                     del running[id]
-                    failed += fill["state"] == FAILED
+                    if fill["state"] == FAILED:
+                        failed[id] = fill
     return failed
 
 
