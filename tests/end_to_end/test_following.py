@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from end_to_end.conftest import StartProxy, played_by
+from end_to_end.following import streaming, take
 from end_to_end.proxy_process import ProxyProcess, running_proxy
 from fakes.upstream import (
     Behaviour,
@@ -20,45 +19,14 @@ from fakes.upstream import (
     Ranged,
     Upstream,
     chunked,
-    close_delimited,
     running_upstream,
     status,
-    truncated,
 )
 from zooproxy.provide.growing import HOLD_BACK
 
 ZOO = "https://download.pytorch.org"
 PLAYED = "/download.pytorch.org"
 _numbers = count()
-
-
-@contextmanager
-def streaming(proxy: ProxyProcess, ref: str, headers: dict[str, str] | None = None) -> Iterator[httpx2.Response]:
-    with (
-        httpx2.Client(trust_env=False, timeout=30) as client,
-        client.stream(
-            "GET", f"{proxy.url}/v1/checkpoint", params={"ref": ref, "variant": "raw"}, headers=headers
-        ) as answer,
-    ):
-        yield answer
-
-
-def take(answer: httpx2.Response, blocks: Iterator[bytes], size: int) -> bytes:
-    """At least ``size`` bytes of a body that need not end."""
-    taken = b""
-    while len(taken) < size:
-        taken += next(blocks)
-    return taken
-
-
-def read_until_broken(answer: httpx2.Response) -> tuple[bytes, bool]:
-    received = b""
-    try:
-        for block in answer.iter_raw():
-            received += block
-    except httpx2.RemoteProtocolError:
-        return received, True
-    return received, False
 
 
 class Stage:
@@ -147,40 +115,6 @@ def test_without_a_declared_length_the_reply_is_chunked_and_a_range_waits(
     assert (
         stage.proxy.get("/v1/checkpoint", ref, {"Range": "bytes=5-9"}, variant="raw").content == large_checkpoint[5:10]
     )
-
-
-@pytest.mark.parametrize(
-    ("fault", "slug"),
-    [
-        (lambda body: truncated(body, 3_000_000), "upstream-truncated"),
-        (lambda body: Ranged(bytes(len(body))), "not-a-checkpoint"),
-        (lambda body: close_delimited(body[:3_000_000]), "not-a-checkpoint"),
-        (lambda body: chunked(bytes(len(body)), 100_000), "not-a-checkpoint"),
-    ],
-    ids=["truncated", "no checkpoint", "cut without a length", "chunked and no checkpoint"],
-)
-def test_a_fill_that_fails_breaks_the_connection_and_the_next_request_gets_the_reason(
-    stage: Stage, large_checkpoint: bytes, fault, slug: str
-) -> None:
-    ref, _ = stage.play(fault(large_checkpoint))
-    with streaming(stage.proxy, ref) as answer:
-        received, broken = read_until_broken(answer)
-    assert (answer.status_code, broken) == (200, True)
-    assert len(received) <= len(large_checkpoint) - HOLD_BACK
-    model = stage.proxy.get("/v1/checkpoint", ref)
-    assert (model.status_code, model.json()["type"]) == (502, f"urn:zooproxy:problem:{slug}")
-    assert stage.proxy.get("/v1/resolve", ref).json()["state"] == "absent"
-
-
-def test_wrong_bytes_never_reach_anybody_whole(stage: Stage, large_checkpoint: bytes) -> None:
-    stage.upstream.put(f"{PLAYED}/models/resnet18-f37072fd.pth", Ranged(large_checkpoint))
-    with (
-        streaming(stage.proxy, "torchvision://resnet18") as answer,
-        pytest.raises(httpx2.RemoteProtocolError),
-    ):
-        answer.read()
-    refusal = stage.proxy.get("/v1/tensors", "torchvision://resnet18")
-    assert refusal.json()["type"] == "urn:zooproxy:problem:digest-mismatch"
 
 
 def test_a_pinned_source_is_tagged_from_its_first_byte(

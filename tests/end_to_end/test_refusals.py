@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import subprocess
 from collections.abc import Iterator
@@ -16,25 +15,10 @@ import torch
 
 from end_to_end.conftest import StartProxy, played_by
 from end_to_end.proxy_process import ProxyProcess, running_proxy, spawn
-from fakes.upstream import (
-    Behaviour,
-    Ranged,
-    Upstream,
-    answer,
-    chunked,
-    close_delimited,
-    encoded,
-    honest,
-    redirect,
-    reset,
-    running_upstream,
-    status,
-    truncated,
-)
+from fakes.upstream import Behaviour, Upstream, running_upstream
 
 ZOO = "https://download.pytorch.org"
 PLAYED = "/download.pytorch.org"
-HTML = b"<!DOCTYPE html><html><head><title>Renew this domain</title></head><body></body></html>"
 
 
 def problem(proxy: ProxyProcess, code: int, path: str, ref: str | None = None, **query: str) -> dict[str, Any]:
@@ -56,10 +40,6 @@ class Stage:
     proxy: ProxyProcess
     upstream: Upstream
     data_dir: Path
-
-    def files(self) -> set[Path]:
-        """Every file of the blob store, partial ones included."""
-        return {file for file in self.data_dir.rglob("*") if file.is_file() and not file.name.startswith("zooproxy.db")}
 
     def play(self, behaviour: bytes | Behaviour) -> tuple[str, str]:
         """A reference to a new file on an allowed host, and the path that the upstream will be asked for."""
@@ -132,65 +112,6 @@ def test_offline_refuses_what_is_not_held_and_serves_what_is(
     assert upstream.seen == [f"{PLAYED}/a.pth"]
 
 
-FAULTS: dict[str, tuple[str, Any]] = {
-    "404": ("upstream-status", lambda body: status(404)),
-    "403": ("upstream-status", lambda body: status(403)),
-    "500": ("upstream-status", lambda body: status(500)),
-    "429": ("upstream-status", lambda body: status(429)),
-    "503": ("upstream-status", lambda body: answer(503, b"", Retry_After="0")),
-    "503 with a long Retry-After": ("upstream-status", lambda body: answer(503, b"", Retry_After="86400")),
-    "206 to no range": ("upstream-status", lambda body: answer(206, body[9:], Content_Range="bytes 9-99/99")),
-    "extra bytes": ("not-a-checkpoint", lambda body: answer(200, body[:-9])),
-    "chunked and short": ("not-a-checkpoint", lambda body: chunked(body[: len(body) // 2])),
-    "ranged, with a tag, and wrong": ("not-a-checkpoint", lambda body: Ranged(bytes(len(body)), cuts=[300])),
-    "truncated": ("upstream-truncated", lambda body: truncated(body, len(body) // 2)),
-    "reset": ("upstream-truncated", lambda body: reset(body, len(body) // 2)),
-    "close-delimited and short": ("not-a-checkpoint", lambda body: close_delimited(body[: len(body) // 2])),
-    "html": ("not-a-checkpoint", lambda body: honest(HTML)),
-    "json": ("not-a-checkpoint", lambda body: honest(b'{"error": "no such model"}')),
-    "empty": ("not-a-checkpoint", lambda body: honest(b"")),
-    "gzip": ("upstream-encoded", lambda body: encoded(gzip.compress(body))),
-    "redirect loop": ("redirect-refused", lambda body: redirect("")),
-    "redirect away": ("redirect-refused", lambda body: redirect("http://localhost:1/net.pth")),
-}
-
-
-@pytest.mark.parametrize("variant", ["raw", "model"])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_an_upstream_that_fails_is_502_leaves_nothing_and_is_asked_again(
-    stage: Stage, small_checkpoint: bytes, fault: str, variant: str
-) -> None:
-    slug, behaviour = FAULTS[fault]
-    ref, path = stage.play(behaviour(small_checkpoint))
-    before = stage.files()
-    body = problem(stage.proxy, 502, "/v1/checkpoint", ref, variant=variant)
-    assert body["type"] == slug
-    if fault.isdigit():
-        assert body["upstream_status"] == int(fault)
-    assert stage.files() == before
-    assert stage.proxy.get("/v1/resolve", ref).json()["state"] == "absent"
-    stage.upstream.put(path, small_checkpoint)
-    assert stage.proxy.get("/v1/checkpoint", ref, variant="raw").content == small_checkpoint
-
-
-def test_a_wrong_hash_is_502_and_nothing_of_it_is_published_or_served_afterwards(stage: Stage) -> None:
-    unlike_the_others = io.BytesIO()
-    torch.save({"weight": torch.zeros(7)}, unlike_the_others)
-    stage.upstream.put(f"{PLAYED}/models/resnet50-0676ba61.pth", unlike_the_others.getvalue())
-    before = stage.files()
-    for _ in range(2):
-        body = problem(stage.proxy, 502, "/v1/checkpoint", "torchvision://resnet50", variant="raw")
-        assert (body["type"], body["expected_sha256"]) == ("digest-mismatch", "0676ba61")
-        assert stage.files() == before
-        assert problem(stage.proxy, 404, f"/v1/blobs/{body['actual_sha256']}")["type"] == "blob-absent"
-    assert stage.proxy.get("/v1/resolve", "torchvision://resnet50").json()["state"] == "absent"
-
-
-def test_nobody_listening_upstream_is_502(start_proxy: StartProxy) -> None:
-    proxy = start_proxy(mirrors={"download.pytorch.org": ["http://127.0.0.1:1", "off"]})
-    assert problem(proxy, 502, "/v1/checkpoint", "torchvision://resnet50")["type"] == "upstream-unreachable"
-
-
 def test_the_failures_of_earlier_candidates_come_along(start_proxy: StartProxy, upstream: Upstream) -> None:
     bases = ["http://127.0.0.1:1", f"{upstream.url}/b", "off"]
     proxy = start_proxy(mirrors={"download.pytorch.org": bases})
@@ -259,6 +180,7 @@ def test_paths_and_methods_that_do_not_exist_are_problems_too(proxy: ProxyProces
         ({"pins": {"torchvision://resnet5O": "0" * 64}}, "PINS: the entry 'torchvision://resnet5O'"),
         ({"pins": {"torchvision://resnet50": "0676ba61"}}, "PINS: the entry 'torchvision://resnet50'"),
         ({"database_url": "mysql://h/d"}, "sqlite"),
+        ({"ca_file": "/nowhere/ca.pem"}, "CA_FILE: /nowhere/ca.pem is no file"),
     ],
 )
 def test_a_setting_that_is_unknown_or_wrong_is_refused_at_start_with_one_sentence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,9 @@ Behaviour = Callable[[BaseHTTPRequestHandler], None]
 class Upstream:
     """``put`` what it serves, read ``seen`` for what it was asked. Paths include the query."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, scheme: str = "http") -> None:
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"{scheme}://127.0.0.1:{port}"
         self.seen: list[str] = []
         self.headers: list[dict[str, str]] = []
         self._behaviours: dict[str, Behaviour] = {}
@@ -35,7 +36,9 @@ class Upstream:
 
 
 @contextmanager
-def running_upstream() -> Iterator[Upstream]:
+def running_upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+    """Listens on every address of loopback, so that one server can play many hosts (127.0.1.1, 127.0.2.1, …)."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -49,11 +52,16 @@ def running_upstream() -> Iterator[Upstream]:
         daemon_threads = True
         request_queue_size = 256
 
+        def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:
+            return client_address[0].startswith("127.")
+
         def handle_error(self, request: object, client_address: object) -> None:
             """Clients that leave in the middle are part of the play."""
 
-    server = Server(("127.0.0.1", 0), Handler)
-    upstream = Upstream(server.server_address[1])
+    server = Server(("0.0.0.0", 0), Handler)
+    if tls is not None:  # the handshake is the handler's: the accepting thread waits for nobody
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    upstream = Upstream(server.server_address[1], "http" if tls is None else "https")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -124,10 +132,11 @@ def reset(body: bytes, after: int) -> Behaviour:
     return behave
 
 
-def close_delimited(body: bytes) -> Behaviour:
+def close_delimited(body: bytes, version: str = "HTTP/1.1") -> Behaviour:
     """No length at all: the end of the connection is the end of the body, wherever it comes."""
 
     def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = version
         _head(handler, 200, Connection="close")
         handler.wfile.write(body)
         handler.close_connection = True
@@ -144,6 +153,65 @@ def chunked(body: bytes, size: int = 1000) -> Behaviour:
         handler.wfile.write(b"0\r\n\r\n")
 
     return behave
+
+
+def declaring(body: bytes, length: int) -> Behaviour:
+    """Sends ``body`` and says that it has ``length`` bytes."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Content_Length=str(length))
+        handler.wfile.write(body)
+        handler.close_connection = True
+
+    return behave
+
+
+def dripping(body: bytes, seconds: float) -> Behaviour:
+    """One byte every so many ``seconds``, for as long as somebody reads."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Content_Length=str(len(body)))
+        _drip(handler, body, seconds)
+
+    return behave
+
+
+def dripping_head(seconds: float) -> Behaviour:
+    return lambda handler: _drip(handler, b"HTTP/1.1 200 OK\r\nX-Waits: " + b"w" * 10_000, seconds)
+
+
+def _drip(handler: BaseHTTPRequestHandler, data: bytes, seconds: float) -> None:
+    handler.close_connection = True
+    for number in range(len(data)):
+        handler.wfile.write(data[number : number + 1])
+        time.sleep(seconds)
+
+
+def silent(handler: BaseHTTPRequestHandler) -> None:
+    """Takes the request and answers nothing until the client leaves."""
+    handler.close_connection = True
+    handler.rfile.read(1)
+
+
+def stalling(body: bytes, after: int) -> Behaviour:
+    """As ``Ranged``, but not a byte comes after the position ``after``; returns when the client leaves."""
+    return lambda handler: _stall(handler, body, after)
+
+
+def _stall(handler: BaseHTTPRequestHandler, body: bytes, after: int) -> None:
+    start, total = _range_start(handler), len(body)
+    headers = {"Content_Length": str(total - start), "ETag": '"v1"'}
+    if start:
+        headers["Content_Range"] = f"bytes {start}-{total - 1}/{total}"
+    _head(handler, 206 if start else 200, **headers)
+    handler.wfile.write(body[start:after])
+    handler.wfile.flush()
+    silent(handler)
+
+
+def _range_start(handler: BaseHTTPRequestHandler) -> int:
+    asked = handler.headers.get("Range", "bytes=0-")
+    return int(asked.removeprefix("bytes=").partition("-")[0])
 
 
 def encoded(body: bytes, encoding: str = "gzip") -> Behaviour:
@@ -234,11 +302,8 @@ class Ranged:
         handler.close_connection = cut < len(rest)
 
     def _start(self, handler: BaseHTTPRequestHandler) -> int:
-        asked = handler.headers.get("Range", "")
         condition = handler.headers.get("If-Range")
-        if not asked.startswith("bytes=") or (condition is not None and condition != self.etag):
-            return 0
-        return int(asked.removeprefix("bytes=").partition("-")[0])
+        return 0 if condition is not None and condition != self.etag else _range_start(handler)
 
 
 class Parts:

@@ -33,7 +33,7 @@ from zooproxy.errors import (
     UpstreamUnreachable,
 )
 from zooproxy.fetch.http import MAX_REDIRECTS, HttpUpstream, open_http
-from zooproxy.fetch.upstream import Continuation
+from zooproxy.fetch.upstream import Continuation, Patience
 
 BODY = bytes(range(256)) * 9000  # more than two blocks
 
@@ -231,7 +231,7 @@ async def test_a_retry_after_in_seconds_comes_along(http: HttpUpstream, upstream
 
 async def test_an_upstream_that_sends_nothing_for_too_long_is_stalled(upstream: Upstream) -> None:
     gate = Gate(BODY, 1000)
-    async with open_http(stall_seconds=0.2, exempt=lambda host, port: True) as http:
+    async with open_http(patience=Patience(stall_seconds=0.2), exempt=lambda host, port: True) as http:
         with pytest.raises(UpstreamStalled, match="after 1000 bytes"):
             await read(http, upstream.put("/x", gate))
     gate.open()

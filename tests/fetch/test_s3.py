@@ -16,7 +16,7 @@ from zooproxy.errors import (
     UpstreamUnreachable,
 )
 from zooproxy.fetch.s3 import Cluster, S3Upstream, open_s3
-from zooproxy.fetch.upstream import Continuation
+from zooproxy.fetch.upstream import Continuation, Patience
 
 BODY = bytes(range(256)) * 4000
 URL = "lab:s3://bucket/models/net.pth"
@@ -29,7 +29,7 @@ async def s3(upstream: Upstream) -> AsyncIterator[S3Upstream]:
         "default": Cluster(upstream.url),
         "dead": Cluster("http://127.0.0.1:1"),
     }
-    async with open_s3(clusters, stall_seconds=0.5) as s3:
+    async with open_s3(clusters, patience=Patience(stall_seconds=0.5)) as s3:
         yield s3
 
 

@@ -106,11 +106,17 @@ class Fetcher:
                 prove_digest(wanted, into.digest(), asked.url)
                 return
             except ProofError:
+                may_be_cut = into.version is not None and not into.version.is_delimited
                 await into.reset()
-                # Joined from several answers, it may be the joining that was wrong: once more, in one piece.
-                if rest is None and not attempt.is_parted:
+                if rest is not None or attempt.is_parted:
+                    # Joined from several answers, it may be the joining that was wrong: once more, in one piece.
+                    joins = in_parts = False
+                    continue
+                fruitless += 1
+                delay = self._limits.retries.pause(fruitless, number) if may_be_cut else None
+                if delay is None:
                     raise
-                joins = in_parts = False
+                await asyncio.sleep(delay)
             except FetchError as error:
                 in_parts = in_parts and not attempt.is_parted
                 fruitless = 1 if into.size > furthest else fruitless + 1

@@ -8,7 +8,9 @@ checked here and resolved elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -30,7 +32,8 @@ from zooproxy.errors import (
     UpstreamUnreachable,
 )
 from zooproxy.fetch.addresses import GuardedBackend, PrivateAddress
-from zooproxy.fetch.upstream import Allows, Body, Continuation, Version
+from zooproxy.fetch.certificates import trusted_certificates
+from zooproxy.fetch.upstream import Allows, Body, Continuation, Patience, Version
 from zooproxy.wire.answers import FILLING
 from zooproxy.wire.routes import PROBLEM, STATE_HEADER
 
@@ -38,7 +41,6 @@ MAX_REDIRECTS: Final = 5
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
-_CONNECT_SECONDS = 10.0
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z", re.ASCII | re.IGNORECASE)
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"\Z')
 _SETTLED_SECONDS = 60  # a file written this long before the answer is not being written any more
@@ -47,8 +49,9 @@ _SETTLED_SECONDS = 60  # a file written this long before the answer is not being
 class HttpUpstream:
     """GETs over one connection pool; ``open_http`` makes one."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, head_seconds: float) -> None:
         self._client = client
+        self._head_seconds = head_seconds
 
     @asynccontextmanager
     async def get(self, url: str, allows: Allows, rest: Continuation | None = None) -> AsyncIterator[Body]:
@@ -61,7 +64,8 @@ class HttpUpstream:
             RangeNotBelieved: an answer to ``rest`` that is not those bytes of that version.
             RedirectRefused: more than ``MAX_REDIRECTS``, a target that is not allowed, or a step down from https.
             UpstreamEncoded: a Content-Encoding although identity was asked for.
-            UpstreamTruncated, UpstreamStalled: while reading blocks: the body ended early, or nothing came.
+            UpstreamStalled: no whole head in time; or, while reading blocks, nothing came for too long.
+            UpstreamTruncated: while reading blocks: the body ended early.
         """
         asked = url
         for _ in range(MAX_REDIRECTS + 1):
@@ -79,7 +83,10 @@ class HttpUpstream:
         try:
             # The client adds headers of its own; setting them per request keeps the list in sight.
             request = self._client.build_request("GET", url, headers={**_HEADERS, **_range_headers(rest)})
-            return await self._client.send(request, stream=True)
+            async with asyncio.timeout(self._head_seconds):  # a head may drip: each read of it comes in time
+                return await self._client.send(request, stream=True)
+        except (httpx2.ReadTimeout, TimeoutError) as error:
+            raise UpstreamStalled("upstream took the request and did not answer in time", url=url) from error
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise UpstreamUnreachable(f"upstream cannot be reached: {_reason(error)}", url=url) from error
         except PrivateAddress as error:
@@ -123,7 +130,8 @@ def _believed(response: httpx2.Response, asked: str, rest: Continuation | None) 
     declared = response.headers.get("content-length", "")
     length = int(declared) if declared.isascii() and declared.isdigit() else None
     etag = response.headers.get("etag", "")
-    version = Version(asked, length, etag if _STRONG_TAG.match(etag) else None, _settled(response))
+    is_delimited = length is not None or "transfer-encoding" in response.headers
+    version = Version(asked, length, etag if _STRONG_TAG.match(etag) else None, _settled(response), is_delimited)
     filling = response.headers.get(STATE_HEADER) == FILLING
     if rest is None or response.status_code == 200:
         return Body(version, 0, _blocks(response, asked, length), is_filling=filling)
@@ -189,23 +197,25 @@ async def _blocks(response: httpx2.Response, url: str, length: int | None) -> As
 async def open_http(
     transport: httpx2.AsyncBaseTransport | None = None,
     *,
-    stall_seconds: float = 60.0,
+    patience: Patience = Patience(),  # noqa: B008  # frozen
+    certificates: ssl.SSLContext | None = None,
     exempt: Callable[[str, int], bool] = lambda host, port: False,  # noqa: ARG005  # nobody
 ) -> AsyncIterator[HttpUpstream]:
     """The service's one HTTP client.
 
-    ``transport`` replaces the network (a seam for tests); ``stall_seconds`` is how long an upstream may send nothing;
-    ``exempt`` names the hosts and ports that may have addresses inside the network.
+    ``transport`` replaces the network (a seam for tests); ``certificates``: those that are trusted, the system's if
+    None; ``exempt`` names the hosts and ports that may have addresses inside the network.
     """
-    timeout = httpx2.Timeout(connect=_CONNECT_SECONDS, read=stall_seconds, write=_CONNECT_SECONDS, pool=None)
+    connect, stall = patience.connect_seconds, patience.stall_seconds
+    timeout = httpx2.Timeout(connect=connect, read=stall, write=stall, pool=None)
+    transport = transport or _guarded(exempt, certificates or trusted_certificates())
     async with httpx2.AsyncClient(
-        transport=transport or _guarded(exempt), timeout=timeout, trust_env=False, follow_redirects=False
+        transport=transport, timeout=timeout, trust_env=False, follow_redirects=False
     ) as client:
-        yield HttpUpstream(client)
+        yield HttpUpstream(client, connect + stall)
 
 
-def _guarded(exempt: Callable[[str, int], bool]) -> httpx2.AsyncHTTPTransport:
-    certificates = httpx2.create_ssl_context(trust_env=False)
+def _guarded(exempt: Callable[[str, int], bool], certificates: ssl.SSLContext) -> httpx2.AsyncHTTPTransport:
     transport = httpx2.AsyncHTTPTransport(verify=certificates, trust_env=False)
     # The transport takes no network backend of its own; its pool is where connections are made.
     transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001

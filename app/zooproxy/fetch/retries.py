@@ -52,11 +52,15 @@ class Retries:
 
     def delay(self, error: FetchError, fruitless: int, attempt: int) -> float | None:
         """Seconds to wait after ``error``; None to give up. ``fruitless`` attempts in a row brought nothing new."""
-        if not passes(error) or fruitless >= self.tries or attempt >= _MOST_ATTEMPTS:
-            return None
-        delay: float = min(self.first_delay * 2.0 ** max(fruitless - 1, 0), self.longest_delay)
-        delay *= 0.5 + self.jitter() / 2
+        delay = self.pause(fruitless, attempt) if passes(error) else None
         asked = error.retry_after if isinstance(error, UpstreamStatus) else None
-        if asked is None:
+        if asked is None or delay is None:
             return delay
         return max(asked, delay) if asked <= self.longest_wait else None
+
+    def pause(self, fruitless: int, attempt: int) -> float | None:
+        """As ``delay``, after what is worth another try whatever it was."""
+        if fruitless >= self.tries or attempt >= _MOST_ATTEMPTS:
+            return None
+        delay: float = min(self.first_delay * 2.0 ** max(fruitless - 1, 0), self.longest_delay)
+        return delay * (0.5 + self.jitter() / 2)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import re
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from zooproxy.errors import (
@@ -24,12 +26,11 @@ from zooproxy.errors import (
     UpstreamTruncated,
     UpstreamUnreachable,
 )
-from zooproxy.fetch.upstream import Allows, Body, Continuation, Version
+from zooproxy.fetch.upstream import Allows, Body, Continuation, Patience, Version
 from zooproxy.names.reference import ObjectReference, parse
 
 DEFAULT: Final = "default"
 _BLOCK: Final = 64 << 10
-_CONNECT_SECONDS: Final = 10.0
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z", re.ASCII)
 
 
@@ -47,10 +48,13 @@ class Cluster:
 class S3Upstream:
     """``open_s3`` makes one; each cluster's client is made when it is first asked."""
 
-    def __init__(self, clusters: Mapping[str, Cluster], stack: AsyncExitStack, stall_seconds: float) -> None:
+    def __init__(
+        self, clusters: Mapping[str, Cluster], stack: AsyncExitStack, patience: Patience, ca_file: Path | None
+    ) -> None:
         self._clusters = clusters
         self._stack = stack
-        self._stall_seconds = stall_seconds
+        self._patience = patience
+        self._ca_file = ca_file
         self._clients: dict[str, Any] = {}
         self._turn = asyncio.Lock()
 
@@ -97,8 +101,8 @@ class S3Upstream:
             s3={"addressing_style": "path" if cluster.path_style else "auto"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=self._stall_seconds,
+            connect_timeout=self._patience.connect_seconds,
+            read_timeout=self._patience.stall_seconds,
             retries={"mode": "standard", "total_max_attempts": 1},  # the fetcher retries, and tells of it
             max_pool_connections=64,
         )
@@ -108,15 +112,32 @@ class S3Upstream:
             region_name=cluster.region,
             aws_access_key_id=cluster.access_key,
             aws_secret_access_key=cluster.secret_key,
+            verify=await asyncio.to_thread(self._bundle),
             config=options,
         )
         return await self._stack.enter_async_context(client)
 
+    def _bundle(self) -> str | None:
+        """One file of all that is trusted, which is what botocore takes; None for what it brings along."""
+        if self._ca_file is None:
+            return None
+        its_own = Path(importlib.import_module("botocore.httpsession").where())
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="zooproxy-ca-"))
+        bundle = Path(directory) / "ca.pem"
+        bundle.write_bytes(its_own.read_bytes() + b"\n" + self._ca_file.read_bytes())
+        return str(bundle)
+
 
 @asynccontextmanager
-async def open_s3(clusters: Mapping[str, Cluster], *, stall_seconds: float = 60.0) -> AsyncIterator[S3Upstream]:
+async def open_s3(
+    clusters: Mapping[str, Cluster],
+    *,
+    patience: Patience = Patience(),  # noqa: B008  # frozen
+    ca_file: Path | None = None,
+) -> AsyncIterator[S3Upstream]:
+    """``ca_file`` holds certificate authorities (PEM) that are trusted besides those that botocore brings along."""
     async with AsyncExitStack() as stack:
-        yield S3Upstream(clusters, stack, stall_seconds)
+        yield S3Upstream(clusters, stack, patience, ca_file)
 
 
 async def _asked(client: Any, named: ObjectReference, url: str, rest: Continuation | None) -> Any:

@@ -11,6 +11,14 @@ Allows = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a connection may take to come about, and how long an upstream may send nothing."""
+
+    connect_seconds: float = 10.0
+    stall_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """Which bytes an answer carries, as far as its head tells.
 
@@ -19,12 +27,14 @@ class Version:
         length: of the whole, in bytes; None where it was not declared.
         etag: a strong entity tag, quotes included; a weak one proves nothing here.
         modified: Last-Modified, where it is old enough to be a strong validator (RFC 9110, section 8.8.2.2).
+        is_delimited: a body that is cut short will be known for it; one that ends with its connection will not.
     """
 
     url: str
     length: int | None = None
     etag: str | None = None
     modified: str | None = None
+    is_delimited: bool = True
 
     @property
     def validator(self) -> str | None:

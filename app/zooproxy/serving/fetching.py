@@ -10,6 +10,7 @@ from zooproxy.cache.database import Database
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.space import Space
 from zooproxy.fetch.attempt import Limits, Segments
+from zooproxy.fetch.certificates import trusted_certificates
 from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.http import open_http
 from zooproxy.fetch.local_files import LocalFiles
@@ -19,7 +20,7 @@ from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.retries import Retries
 from zooproxy.fetch.s3 import Cluster, open_s3
 from zooproxy.fetch.slots import Slots
-from zooproxy.fetch.upstream import Upstream
+from zooproxy.fetch.upstream import Patience, Upstream
 from zooproxy.names import local_files
 from zooproxy.names.catalog import Catalog
 from zooproxy.provide.fills import Fills, Policy, open_fills
@@ -31,13 +32,14 @@ from zooproxy.serving.settings import Settings
 class Fetching:
     """
     Raises:
-        SettingsError: MIRRORS holds what is no mirror.
+        SettingsError: MIRRORS holds what is no mirror, CA_FILE no certificates.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
         self._mirrors = Mirrors(settings.mirrors, settings.parent)
         self._hosts = AllowedHosts([*catalog.allowed(), *settings.allow_hosts])
+        self._certificates = trusted_certificates(settings.ca_file)
 
     def check_host(self, url: str) -> None:
         """
@@ -57,12 +59,13 @@ class Fetching:
         ground = Ground(shelf.store, Space(shelf.store.free_bytes, settings.spare_bytes))
         policy = Policy(settings.offline, Slots(settings.fills, settings.fills_per_host))
         async with AsyncExitStack() as stack:
-            opening = open_http(stall_seconds=settings.stall_seconds, exempt=self._exempt())
+            patience = Patience(settings.connect_seconds, settings.stall_seconds)
+            opening = open_http(patience=patience, certificates=self._certificates, exempt=self._exempt())
             http = await stack.enter_async_context(opening)
             local = LocalFiles(settings.data_dir / LOCAL_FOLDER)
             upstreams: dict[str, Upstream] = {"http": http, "https": http, local_files.SCHEME: local}
             upstreams["s3"] = await stack.enter_async_context(
-                open_s3(self._clusters(), stall_seconds=settings.stall_seconds)
+                open_s3(self._clusters(), patience=patience, ca_file=settings.ca_file)
             )
             upstreams["pavi"] = PaviUpstream()
             fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
@@ -84,7 +87,7 @@ class Fetching:
         settings = self._settings
         return Limits(
             Retries(tries=settings.tries, first_delay=settings.retry_seconds),
-            MinimumRate(settings.minimum_rate),
+            MinimumRate(settings.minimum_rate, settings.minimum_rate_seconds),
             Bandwidth(settings.bandwidth),
             settings.max_file_bytes,
             Segments(settings.segments, settings.segment_bytes),

@@ -155,6 +155,14 @@ class Settings(BaseSettings):
     private_hosts: Annotated[
         list[str], Field(description="hosts that may have addresses which are not public; mirrors may anyway")
     ] = []
+    ca_file: Annotated[
+        Path | None,
+        Field(
+            description="PEM file of certificate authorities that upstreams, mirrors and S3 services may have besides "
+            "the system's",
+            examples=["/etc/ssl/site-ca.pem"],
+        ),
+    ] = None
     s3: Annotated[
         dict[str, S3Cluster],
         Field(
@@ -196,10 +204,18 @@ class Settings(BaseSettings):
             ge=0,
         ),
     ] = 0.5
-    stall_seconds: Annotated[float, Field(description="how long an upstream may send nothing", gt=0)] = 60.0
+    connect_seconds: Annotated[
+        float, Field(description="how long a connection to an upstream may take to come about", gt=0)
+    ] = 10.0
+    stall_seconds: Annotated[
+        float, Field(description="how long an upstream may send nothing, and how long it may take to answer", gt=0)
+    ] = 60.0
     minimum_rate: Annotated[
-        int, Field(description="bytes per second, over a minute, below which a transfer counts as stalled", ge=0)
+        int, Field(description="bytes per second below which a transfer counts as stalled; 0 allows any", ge=0)
     ] = 16 << 10
+    minimum_rate_seconds: Annotated[float, Field(description="the time over which the minimum rate is taken", gt=0)] = (
+        60.0
+    )
     bandwidth: Annotated[int, Field(description="bytes per second of all fills together; 0 for any", ge=0)] = 0
 
     @classmethod
