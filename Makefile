@@ -4,8 +4,8 @@ SERVE_ENV := .venv-serve
 DEV_ENV := .venv
 BIN := $(DEV_ENV)/bin
 PIP := -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
-PROGRAMS := nginx wrk curl wget aria2c openssl
-PACKAGES := nginx-core wrk curl wget aria2 openssl
+PROGRAMS := nginx wrk curl wget aria2c openssl radosgw ceph ceph-mon ceph-osd
+PACKAGES := nginx-core wrk curl wget aria2 openssl radosgw ceph-common ceph-mon ceph-osd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 

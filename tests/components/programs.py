@@ -15,6 +15,12 @@ PACKAGES = {
     "curl": "curl",
     "wrk": "wrk",
     "openssl": "openssl",
+    "radosgw": "radosgw",
+    "radosgw-admin": "ceph-common",
+    "ceph": "ceph-common",
+    "monmaptool": "ceph-base",
+    "ceph-mon": "ceph-mon",
+    "ceph-osd": "ceph-osd",
 }
 
 

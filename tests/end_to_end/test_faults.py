@@ -288,9 +288,9 @@ def ended(proxy: ProxyProcess, ref: str) -> dict[str, Any]:
 
 
 def on_disk(data_dir: Path) -> tuple[set[Path], set[Path]]:
-    """Blobs, and partial files that hold a byte: an empty one is the process's own sign of life."""
+    """Blobs without their sidecars, and partials that hold a byte: an empty one is the process's own sign of life."""
     partials = {file for file in (data_dir / "partial").iterdir() if file.stat().st_size}
-    return set((data_dir / "blobs").glob("*/*")), partials
+    return {file for file in (data_dir / "blobs").glob("*/*") if not file.suffix}, partials
 
 
 def slug_of(problem: dict[str, Any]) -> str:

@@ -66,7 +66,8 @@ class S3Upstream:
             UnsupportedSource: its cluster is not among the settings, or aiobotocore is not installed.
             UpstreamUnreachable, UpstreamStatus: no answer, or another than the object.
             RangeNotBelieved: an answer to ``rest`` that is not those bytes; the object has changed, say.
-            UpstreamTruncated, UpstreamStalled: while reading blocks.
+            UpstreamStalled: no answer in time; or, while reading blocks, nothing came for too long.
+            UpstreamTruncated: while reading blocks.
         """
         named = parse(url)
         if not isinstance(named, ObjectReference):
@@ -149,6 +150,8 @@ async def _asked(client: Any, named: ObjectReference, url: str, rest: Continuati
         return await client.get_object(Bucket=named.bucket, Key=named.key, **asked)
     except errors.ClientError as error:
         raise _refusal(error, url) from error
+    except errors.ReadTimeoutError as error:
+        raise UpstreamStalled("the S3 cluster took the request and did not answer in time", url=url) from error
     except (errors.BotoCoreError, OSError) as error:
         raise UpstreamUnreachable(f"the S3 cluster cannot be reached: {type(error).__name__}", url=url) from error
 
