@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fakes.upstream import Gate, Ranged, Upstream, answer, reset, status, truncated
+from fakes.upstream import Gate, Ranged, Upstream, answer, reset, silent, status, truncated
 from zooproxy.errors import (
     RangeNotBelieved,
     UnsupportedSource,
@@ -99,6 +99,14 @@ async def test_a_store_that_sends_nothing_for_too_long_is_stalled(s3: S3Upstream
     with pytest.raises(UpstreamStalled):
         await read(s3)
     gate.open()
+
+
+async def test_a_store_that_takes_the_request_and_does_not_answer_is_stalled(
+    s3: S3Upstream, upstream: Upstream
+) -> None:
+    upstream.put("/bucket/models/net.pth", silent)
+    with pytest.raises(UpstreamStalled):
+        await read(s3)
 
 
 async def test_a_cluster_that_is_down_or_unknown_is_told_apart(s3: S3Upstream) -> None:
