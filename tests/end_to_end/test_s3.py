@@ -163,13 +163,13 @@ def test_ranges_of_a_large_object_are_served_while_it_is_fetched_and_after(
     assert (answer.status_code, answer.content) == (206, object_of_12_mb[-1000:])
 
 
-def test_a_broken_connection_costs_no_byte_that_had_come(stage: Stage, object_of_12_mb: bytes) -> None:
+def test_after_a_broken_connection_the_rest_is_fetched_and_not_the_whole(stage: Stage, object_of_12_mb: bytes) -> None:
     ref = f"relay:s3://bucket/{stage.put_in_parts(object_of_12_mb)}"
     stage.relay.break_once(6_000_000)
     with streaming(stage.proxy, ref) as answer:
         assert answer.read() == object_of_12_mb
-    first, second = stage.relay.sent
-    assert first + second < len(object_of_12_mb) + 2_000_000  # heads, and what was on its way when it broke
+    _, second = stage.relay.sent
+    assert second < len(object_of_12_mb) - 1_000_000  # what had been read is not sent again
     assert stage.fill(ref)["attempt"] == 2
 
 
