@@ -36,6 +36,7 @@ from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.proof import Wanted
 from zooproxy.fetch.retries import Retries
 from zooproxy.fetch.slots import Slots
+from zooproxy.fetch.upstream import Patience
 from zooproxy.provide.growing import Growing
 from zooproxy.provide.landing import Landing
 
@@ -64,7 +65,7 @@ class Play:
         self.upstream.put("/net.pth", behaviour)
         retries = Retries(tries=3, first_delay=0.001)
         limits = Limits(retries, largest=largest, segments=segments, connections=Slots(None, connections))
-        async with open_http(exempt=lambda host, port: True, stall_seconds=1) as http:
+        async with open_http(exempt=lambda host, port: True, patience=Patience(stall_seconds=1)) as http:
             mirrors = Mirrors({"zoo.example": [self.upstream.url, "off"]})
             fetcher = Fetcher({"http": http, "https": http}, AllowedHosts(["zoo.example"]), mirrors, limits)
             await fetcher.fetch(wanted, self.landing)
