@@ -168,9 +168,9 @@ def test_after_a_broken_connection_the_rest_is_fetched_and_not_the_whole(stage: 
     stage.relay.break_once(6_000_000)
     with streaming(stage.proxy, ref) as answer:
         assert answer.read() == object_of_12_mb
-    _, second = stage.relay.sent
-    assert second < len(object_of_12_mb) - 1_000_000  # what had been read is not sent again
-    assert stage.fill(ref)["attempt"] == 2
+    _, *later = stage.relay.sent
+    assert 0 < sum(later) < len(object_of_12_mb)  # what had been read is not sent again
+    assert stage.fill(ref)["attempt"] > 1
 
 
 def test_a_service_that_stands_still_is_a_stall_and_the_rest_comes_when_it_wakes(
