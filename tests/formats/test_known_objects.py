@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy
 import pytest
+import safetensors.torch
 import torch
 
 from formats.checkpoint_files import (
@@ -29,6 +30,7 @@ from formats.checkpoint_files import (
     integer,
     mapping,
     name,
+    rebuilt,
     rendered,
     saved,
     tensor,
@@ -36,7 +38,11 @@ from formats.checkpoint_files import (
     tuple_of,
 )
 from zooproxy.client.assembly import tree_from_json, tree_with_tensors
+from zooproxy.errors import UnsupportedFormat
+from zooproxy.formats import limits
+from zooproxy.formats.safetensors_writer import safetensors_rendition
 from zooproxy.formats.torch_zip_writer import pth_rendition
+from zooproxy.formats.variants import refuse_odd_tensors, select_model
 from zooproxy.wire import plain
 from zooproxy.wire.plain import Inert
 from zooproxy.wire.standard_types import revived
@@ -47,6 +53,7 @@ with warnings.catch_warnings():
     from mmengine.config import Config, ConfigDict
     from mmengine.logging import HistoryBuffer
 
+CHECKPOINTS = pathlib.Path(__file__).parent.parent / "data" / "checkpoints"
 UTC = datetime.UTC
 ELSEWHERE = datetime.timezone(datetime.timedelta(hours=5, minutes=45))
 
@@ -136,8 +143,6 @@ ARRAYS = {
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("case", ARRAYS)
 def test_an_array_becomes_a_tensor_in_every_face(case, protocol):
-    from formats.checkpoint_files import rebuilt
-
     array = ARRAYS[case]
     data = saved({"x": array}, pickle_protocol=protocol)
     index = index_of(data)
@@ -153,10 +158,6 @@ def test_an_array_becomes_a_tensor_in_every_face(case, protocol):
 
 
 def test_an_array_too_long_for_the_tree_is_named_and_refused_by_what_has_tensors_only(monkeypatch):
-    from zooproxy.errors import UnsupportedFormat
-    from zooproxy.formats import limits
-    from zooproxy.formats.variants import refuse_odd_tensors
-
     monkeypatch.setattr(limits, "TEXT_IN_TREE", 1000)
     index = index_of(saved({"state_dict": {"x": numpy.arange(40_000.0)}}, pickle_protocol=2))
     assert index.dropped == ("numpy.ndarray, not read",)
@@ -434,11 +435,55 @@ def test_python_2_s_arrays_lie_in_place():
     assert data[storage.offset : storage.offset + storage.size] == raw
 
 
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_what_python_2_pickled_reads_as_numpy_reads_it(protocol):
+    """Arrays and values as Caffe2 and Detectron dump them."""
+    data = (CHECKPOINTS / f"python-2-protocol-{protocol}.pkl").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, of dtypes as its old versions wrote them
+        theirs = pickle.loads(data, encoding="latin1")
+    index = index_of(data)
+    assert (index.container, index.dropped) == ("pickle", ())
+    assert bool(index.tensors) == (protocol > 0)  # protocol 0 escapes bytes, so no range has them
+    ours = tree_with_tensors(rebuilt(index, data), [])
+    assert list(ours) == list(theirs)
+    arrays = {key: value for key, value in theirs["blobs"].items() if isinstance(value, numpy.ndarray)}
+    assert all(torch.equal(ours["blobs"][key], torch.from_numpy(value)) for key, value in arrays.items())
+    assert all(ours["blobs"][key] == theirs["blobs"][key] for key in ("scalar", "u"))
+    assert ours["cfg"].decode("latin1") == theirs["cfg"]  # a text that is no UTF-8 stays bytes
+    assert [ours[key] for key in ("od", "when", "s")] == [theirs[key] for key in ("od", "when", "s")]
+
+
+def test_an_array_of_protocol_0_too_long_for_the_tree_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(limits, "QUOTED", 100)
+    data = (CHECKPOINTS / "python-2-protocol-0.pkl").read_bytes()
+    with pytest.raises(UnsupportedFormat, match=r"blobs\.\w+"):
+        refuse_odd_tensors(index_of(data))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_that_no_range_describes_are_tensors_of_a_safetensors_file(protocol):
+    arrays = {"w": numpy.arange(6.0).reshape(2, 3), "b": numpy.arange(3, dtype=">f4"), "h": numpy.ones(2, "<f2")}
+    data = saved({"state_dict": arrays, "extra": [torch.ones(2)], "a": numpy.ones(1)}, pickle_protocol=protocol)
+    index = index_of(data)
+    given = safetensors.torch.load(rendered(safetensors_rendition(index), data))
+    assert sorted(given) == ["a", "b", "extra.0", "h", "w"]
+    for key, array in arrays.items():
+        assert torch.equal(given[key], torch.from_numpy(array.astype(array.dtype.newbyteorder("="))))
+
+
+def test_an_array_that_safetensors_has_no_dtype_for_is_refused_by_name():
+    data = saved({"w": numpy.ones(2, ">c16")})
+    with pytest.raises(UnsupportedFormat, match="'w' is of dtype complex128"):
+        safetensors_rendition(index_of(data))
+
+
+def test_a_prefix_selects_arrays_that_no_range_describes():
+    index = select_model(index_of(saved({"a.w": numpy.ones(2, ">f4"), "b.w": numpy.ones(2)})), recipe=None, prefix="a")
+    assert list(index.tree) == ["w"]
+
+
 def test_a_pickle_of_arrays_reads_bit_equal_and_becomes_safetensors():
-    import safetensors.torch
-
-    from zooproxy.formats.safetensors_writer import safetensors_rendition
-
     value = {"conv1_w": numpy.arange(30_000, dtype="<f4").reshape(3, -1), "conv1_b": numpy.ones(3, "<f4")}
     data = pickle.dumps(value, 4)
     given = safetensors.torch.load(rendered(safetensors_rendition(index_of(data)), data))

@@ -12,6 +12,8 @@ import torch
 from formats.checkpoint_files import assert_same, checkpoint, index_of, name, packed, rebuilt, saved, text
 from zooproxy.errors import FormatError, LimitExceeded, MalformedCheckpoint, UnsupportedFormat
 from zooproxy.formats import limits
+from zooproxy.formats.variants import refuse_odd_tensors
+from zooproxy.wire.plain import Inert
 
 
 class Net(torch.nn.Module):
@@ -67,6 +69,19 @@ def nested(depth: int) -> bytes:
     state = b"}(" + text("_parameters") + b"}" + text("_buffers") + b"}" + text("_modules")
     start = b"".join(name("a.M") + b")R" + state + b"}" + text("m") for _ in range(depth))
     return checkpoint(start + b"N" + b"sub" * depth + b".")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # torch's own, of quantisation
+def test_a_quantised_layer_stands_whole_under_its_name():
+    quantised = torch.ao.nn.quantized
+    module = torch.nn.Sequential(quantised.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2), quantised.Linear(3, 2))
+    index = index_of(saved(module))
+    assert index.kind == "module"
+    assert [key for key in index.tree if not key.startswith("1.")] == ["0", "2"]
+    assert all(type(index.tree[key]) is Inert for key in ("0", "2"))
+    assert len([tensor for tensor in index.tensors if tensor.dtype == "int8"]) == 2
+    with pytest.raises(UnsupportedFormat, match=r"'0\.10' is a tensor"):
+        refuse_odd_tensors(index)
 
 
 def test_modules_nest_to_a_limit():

@@ -22,6 +22,7 @@ LONG_BYTES: Final = 512  # of an integer: its decimal form stays below Python's 
 DIGITS: Final = 1_000  # of a number written as text
 LINE: Final = 4_096  # bytes of an argument that ends at a newline
 STRING_IN_PLACE: Final = 64 * 2**10  # a longer string stays where it lies
+QUOTED: Final = 4 * 2**20  # of a string quoted as text; a longer one stays where it lies
 STRINGS: Final = 32 * 2**20  # bytes of strings taken out of one pickle, as they lie in memory
 OBJECTS: Final = 250_000  # lists, mappings, sets and stand-ins: an empty one costs up to 500 bytes for one opcode
 TUPLE_KEYS: Final = 4_096  # tuples hashed: their collisions can be computed, unlike those of strings

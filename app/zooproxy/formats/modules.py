@@ -1,7 +1,9 @@
 """The state dict inside a pickled module: names, values and order as ``Module.state_dict`` gives them
 (torch/nn/modules/module.py, ``_save_to_state_dict``), from state that needs no class.
 
-Hooks and a class's own ``__getstate__`` do not run, and versions (``_metadata``) are in the classes alone.
+Hooks and a class's own ``__getstate__`` do not run, and versions (``_metadata``) are in the classes alone. A submodule
+whose state dict its class makes in a way of its own (torch's quantised layers do) stands whole under its own name, as
+an inert object: nothing of it is left out unseen.
 """
 
 from __future__ import annotations
@@ -14,6 +16,12 @@ from zooproxy.formats import limits
 from zooproxy.formats.pickle_values import Placeholder, SetNode, TensorNode
 
 _SCRIPTED = "__torch__."
+_QUANTISED = (
+    "torch.ao.nn.quantized.",
+    "torch.ao.nn.intrinsic.quantized.",
+    "torch.nn.quantized.",
+    "torch.nn.intrinsic.q",
+)
 
 
 def module_state_dict(root: Any) -> Optional[OrderedDict[str, Any]]:
@@ -39,10 +47,11 @@ class _Walk:
         self._found = found
         self._visits = 0
 
-    def into(self, module: Any, prefix: str, depth: int) -> None:
+    def into(self, module: Any, prefix: str, depth: int) -> bool:
+        """Collects from ``module``; False where it is none."""
         collect = _collector(module)
         if collect is None:
-            return
+            return False
         self._visits += 1
         if depth > limits.MODULE_DEPTH or self._visits > limits.TENSORS:
             raise LimitExceeded(
@@ -53,7 +62,9 @@ class _Walk:
         if len(self._found) > limits.TENSORS:
             raise LimitExceeded(f"the checkpoint has more than {limits.TENSORS:,} tensors")
         for name, child in children:
-            self.into(child, f"{prefix}{name}.", depth + 1)
+            if not self.into(child, f"{prefix}{name}.", depth + 1) and collect is _eager:
+                self._found[f"{prefix}{name}"] = child
+        return True
 
 
 def _collector(module: Any) -> Any:
@@ -61,6 +72,8 @@ def _collector(module: Any) -> Any:
         return None
     if module.type_name.startswith(_SCRIPTED):
         return _scripted
+    if module.type_name.startswith(_QUANTISED):
+        return None
     parts = (module.state.get(name) for name in ("_parameters", "_buffers", "_modules"))
     return _eager if all(isinstance(part, dict) for part in parts) else None
 

@@ -6,12 +6,14 @@ Number texts are taken only as pickle writers write them: Python's own readers d
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 from typing import Any, Callable, Union
 
 from zooproxy.errors import LimitExceeded, MalformedCheckpoint
 from zooproxy.formats import limits
 from zooproxy.formats.pickle_machine import PickleMachine
+from zooproxy.formats.pickle_values import Elided
 
 _UINT2 = struct.Struct("<H").unpack_from
 _INT4 = struct.Struct("<i").unpack_from
@@ -163,15 +165,34 @@ def binstring(machine: PickleMachine, at: int) -> int:
     return _push_python2(machine, at + 4, _INT4(machine.data, at)[0])
 
 
+#: What ``repr`` of Python 2 escapes in a string, and how.
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.)?)", re.DOTALL)
+_ESCAPED = {b"\\": b"\\", b"'": b"'", b'"': b'"', b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+
 def string(machine: PickleMachine, at: int) -> int:
-    text, after = machine.line(at)
-    if len(text) < 2 or text[:1] not in (b"'", b'"') or text[-1:] != text[:1] or b"\\" in text:
-        raise MalformedCheckpoint("the pickle has a quoted string with escapes or without its quotes")
-    machine.stack.append(_text_or_bytes(text[1:-1]))
-    return after
+    """A string of protocol 0, quoted as Python 2 shows it; one that is too long stays where it lies."""
+    end = machine.data.find(b"\n", at)
+    if end < 0:
+        raise MalformedCheckpoint("the pickle ends inside a string")
+    if end - at > limits.QUOTED:
+        machine.stack.append(Elided("builtins.bytes", at, end - at, encoded=True))
+        return end + 1
+    text = machine.take("builtins.str", at, end - at, limits.QUOTED)
+    if len(text) < 2 or text[:1] not in (b"'", b'"') or text[-1:] != text[:1]:
+        raise MalformedCheckpoint("the pickle has a quoted string without its quotes")
+    machine.stack.append(_text_or_bytes(_ESCAPE.sub(_unescaped, text[1:-1])))
+    return end + 1
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    found = bytes([int(match[1], 16)]) if match[1] else _ESCAPED.get(match[2])
+    if found is None:
+        raise MalformedCheckpoint("the pickle has a quoted string with escapes that Python 2 does not write")
+    return found
 
 
 def unicode(machine: PickleMachine, at: int) -> int:
-    text, after = machine.line(at)
-    machine.stack.append(text.decode("raw_unicode_escape"))
+    text, after = machine.line(at, limits.QUOTED)
+    machine.stack.append(machine.charge_text(text.decode("raw_unicode_escape")))
     return after

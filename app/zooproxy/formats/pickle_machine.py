@@ -52,18 +52,20 @@ class PickleMachine:
         self.stack = self.marked.pop()
         return items
 
-    def line(self, at: int) -> tuple[bytes, int]:
+    def line(self, at: int, limit: int = limits.LINE) -> tuple[bytes, int]:
         """The argument that ends at a newline, and the position after it."""
-        end = self.data.find(b"\n", at, at + limits.LINE)
+        end = self.data.find(b"\n", at, at + limit)
         if end < 0:
-            raise MalformedCheckpoint(f"the pickle has a line that does not end within {limits.LINE:,} bytes")
+            raise MalformedCheckpoint(f"the pickle has a line that does not end within {limit:,} bytes")
+        if limit > limits.LINE:
+            self._charge_bytes(end - at)
         return self.data[at:end], end + 1
 
-    def take(self, type_name: str, start: int, length: int) -> Any:
-        """The bytes of a string, or an ``Elided`` where they are too many."""
+    def take(self, type_name: str, start: int, length: int, limit: int = limits.STRING_IN_PLACE) -> Any:
+        """The bytes of a string, or an ``Elided`` where they are more than ``limit``."""
         if start + length > len(self.data):
             raise MalformedCheckpoint("the pickle ends inside a string")
-        if length > limits.STRING_IN_PLACE:
+        if length > limit:
             return Elided(type_name, start, length)
         self._charge_bytes(length)
         return self.data[start : start + length]

@@ -142,15 +142,20 @@ def _tar_container(head: bytes) -> Container:
 # -- pickles ----------------------------------------------------------------------------------------------
 
 
+#: A dict by protocol 0 and 1, an ordered one, an array; these protocols have no opcode that tells them.
+_UNMARKED = (b"(dp", b"}q", b"ccollections\nOrderedDict\n", b"cnumpy.core.multiarray\n_reconstruct\n")
+
+
 def _pickle_container(head: bytes) -> Optional[Container]:
-    """The kind of a file that starts with a pickle of protocol 2 or above, or with torch's magic number."""
+    """The kind of a file that starts with a pickle of protocol 2 or above, with one of protocol 0 or 1 as its writers
+    begin a mapping or an array, or with torch's magic number."""
     first = _value_at(head, 0)
     if first is not None and first[0] == _LEGACY_MAGIC:
         _check_legacy_header(head, first[1])
         return Container.TORCH_LEGACY
     if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return Container.PICKLE
-    return None
+    return Container.PICKLE if head.startswith(_UNMARKED) else None
 
 
 def _check_legacy_header(head: bytes, at: int) -> None:
@@ -180,6 +185,7 @@ _SIGNATURES = (
     (b"\xfd7zXZ\0", "the file is compressed with xz; unpack it and publish what is inside"),
     (b"\x28\xb5\x2f\xfd", "the file is compressed with zstd; unpack it and publish what is inside"),
     (b"%PDF", "the file is a PDF document, not a checkpoint"),
+    (b"\x93NUMPY", "the file is a single array of numpy's (.npy), which has no names; an .npz has"),
     (b"\x89HDF\r\n", "the file is an HDF5 file, which no checkpoint of torch is"),
 )
 _MARKUP = (

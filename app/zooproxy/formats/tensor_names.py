@@ -50,6 +50,10 @@ class TensorNames:
             raise MalformedCheckpoint(f"a tensor's name is no Unicode text: {quoted(name)}")
         return self._unique(name)
 
+    def take(self, name: str) -> None:
+        """A name that was given elsewhere."""
+        self._taken[name] = self._taken.get(name, 0) + 1
+
     def _unique(self, name: str) -> str:
         count = self._taken.get(name, 0) + 1
         self._taken[name] = count

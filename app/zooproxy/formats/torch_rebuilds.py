@@ -256,7 +256,7 @@ def _default_dict(args: tuple[Any, ...]) -> Any:
 
 def _attribute(args: tuple[Any, ...]) -> Any:
     """``getattr(owner, name)``: a dotted name as protocols below 4 write it (a nested class), or an Enum's member."""
-    owner, name = args
+    owner, name = args if len(args) == 2 else (None, None)
     if type(owner) is Global and type(name) is str and name.isidentifier():
         if len(owner.name) + len(name) >= limits.GLOBAL_NAME:
             raise LimitExceeded(f"the pickle imports a name of more than {limits.GLOBAL_NAME} characters")
@@ -266,7 +266,7 @@ def _attribute(args: tuple[Any, ...]) -> Any:
 
 def _reconstructed(args: tuple[Any, ...]) -> Any:
     """``copyreg._reconstructor(type, base, value)``: how protocols 0 and 1 make an instance (Lib/copyreg.py)."""
-    kind, base, value = args
+    kind, base, value = args if len(args) == 3 else (None, None, None)
     if type(kind) is not Global or type(base) is not Global:
         return Placeholder("copyreg._reconstructor", args)
     if base.name == "builtins.object":

@@ -27,6 +27,7 @@ from zooproxy.formats.quoting import quoted
 from zooproxy.formats.tensor_names import Path, TensorNames, dotted
 from zooproxy.formats.torch_rebuilds import is_odd_tensor
 from zooproxy.wire.plain import Inert, TensorRef
+from zooproxy.wire.standard_types import array_parts
 from zooproxy.wire.tensors import Tensor, TensorIndex
 from zooproxy.wire.unusual_tensors import is_described
 
@@ -111,24 +112,24 @@ def _with_metadata(state_dict: dict[Any, Any], prefix: str) -> OrderedDict[str, 
     return kept
 
 
-def leaves(value: Any, path: Path = None) -> Iterator[tuple[Any, Path]]:
-    """Every tensor and every inert object in ``value``, and where it is."""
+def leaves(value: Any, path: Path = None, *, within_objects: bool = True) -> Iterator[tuple[Any, Path]]:
+    """Every tensor and every inert object in ``value``, and where it is; also what is ``within_objects``."""
     if isinstance(value, TensorRef):
         yield value, path
     elif isinstance(value, Inert):
         yield value, path
-        for part in (value.args, value.state, value.items):
+        for part in (value.args, value.state, value.items) if within_objects else ():
             yield from leaves(part, path)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from leaves(item, (key, path))
+            yield from leaves(item, (key, path), within_objects=within_objects)
     elif isinstance(value, (list, tuple)):
         for at, item in enumerate(value):
-            yield from leaves(item, (at, path))
+            yield from leaves(item, (at, path), within_objects=within_objects)
 
 
 def _is_tensor(leaf: Any) -> bool:
-    return isinstance(leaf, TensorRef) or is_odd_tensor(leaf.type_name)
+    return isinstance(leaf, TensorRef) or is_odd_tensor(leaf.type_name) or array_parts(leaf) is not None
 
 
 def refuse_odd_tensors(index: TensorIndex, *, but_described: bool = False) -> None:
