@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from end_to_end.conftest import played_by
 from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
 from fakes.upstream import running_upstream
 from zooproxy.cli import main
+from zooproxy.digest import Sha256
+from zooproxy.names.lock import Lock, Locked, write_lock
 
 REF = "https://download.pytorch.org/small.pth"
 LARGE = "https://download.pytorch.org/large.pth"
@@ -199,3 +202,59 @@ def blobs_of(data_dir: Path) -> dict[str, bytes]:
     """Blobs and the names of their sidecars, which tell when."""
     found = (path for path in (data_dir / "blobs").rglob("*") if path.is_file())
     return {path.name: b"" if path.suffix else path.read_bytes() for path in found}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    """A private key and its public half, as openssl makes them."""
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private], check=True)
+    subprocess.run(["openssl", "ec", "-in", private, "-pubout", "-out", public], check=True, stderr=subprocess.DEVNULL)
+    return private, public
+
+
+def test_a_signed_bundle_is_believed_to_its_insides(
+    bundle: Bundle, keys: tuple[Path, Path], connected: tuple[ProxyProcess, Path], tmp_path: Path
+) -> None:
+    assert bundle("export", REF, "--sign", keys[0], "-o", "b")[0] == 0
+    first = Path("b").read_bytes()
+    Path("b").unlink()
+    assert bundle("export", REF, "--sign", keys[0], "-o", "b")[0] == 0
+    assert Path("b").read_bytes() == first
+    assert "signed, by whom was not asked" in bundle("verify", "b")[1]
+    assert "signed with a key that is trusted" in bundle("verify", "b", "--trust", keys[1])[1]
+    assert bundle("import", "b", "--trust", keys[1], data_dir=tmp_path / "gap")[0] == 0
+    with running_proxy(tmp_path / "gap", offline=True) as proxy:
+        here, there = (one.get("/v1/tensors", REF).json() for one in (proxy, connected[0]))
+        assert here["tensors"] == there["tensors"]
+
+
+def test_where_a_signature_is_asked_for_nothing_else_is_taken_in(
+    bundle: Bundle, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle("export", REF, "-o", "unsigned")
+    bundle("export", REF, "--sign", keys[0], "-o", "signed")
+    forged = Path("signed").read_bytes().replace(b'"trust": "seen"', b'"trust": "SEEN"')
+    Path("forged").write_bytes(forged)
+    monkeypatch.setenv("ZOOPROXY_BUNDLE_KEYS", json.dumps([str(keys[1])]))
+    for name, words in (("unsigned", "is not signed"), ("forged", "not spelt as zooproxy writes it")):
+        status, _, complaint = bundle("import", name, data_dir=tmp_path / "gap")
+        assert (status, words in complaint) == (1, True), complaint
+        status, _, complaint = bundle("verify", name, "--trust", keys[1])
+        assert (status, words in complaint) == (1, True), complaint
+    assert not (tmp_path / "gap" / "blobs").exists()
+    assert bundle("import", "signed", data_dir=tmp_path / "gap")[0] == 0
+
+
+def test_what_a_lock_file_lists_is_exported_as_it_lists_it(
+    bundle: Bundle, tmp_path: Path, small_checkpoint: bytes, large_checkpoint: bytes
+) -> None:
+    right = Locked(REF, REF, Sha256.of(small_checkpoint), len(small_checkpoint))
+    wrong = Locked(LARGE, LARGE, Sha256.of(b"other"), len(large_checkpoint))
+    (tmp_path / "right.lock").write_bytes(write_lock(Lock([right])))
+    (tmp_path / "wrong.lock").write_bytes(write_lock(Lock([right, wrong])))
+    assert "1 sources, 1 blobs" in bundle("export", "--lock", "right.lock", "-o", "b")[1]
+    status, _, complaint = bundle("export", "--lock", "wrong.lock", "-o", "c")
+    assert (status, f"1 of what is asked for is not held: {LARGE}" in complaint) == (1, True)
+    status, _, complaint = bundle("export", "--lock", "none.lock", "-o", "c")
+    assert (status, "none.lock cannot be read" in complaint) == (1, True)

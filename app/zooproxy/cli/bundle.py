@@ -12,10 +12,14 @@ from zooproxy.cli.config_references import references_in
 from zooproxy.cli.service import check_installed
 from zooproxy.client.settings import size_in_bytes
 from zooproxy.errors import BundleIncomplete, SettingsError
+from zooproxy.names.lock import lock_at
 
 if TYPE_CHECKING:
     from zooproxy.provide.bundles.manifest import Manifest
     from zooproxy.provide.bundles.planning import Asked
+    from zooproxy.provide.bundles.reading import BundleReader
+    from zooproxy.provide.bundles.signatures import SigningKey, TrustedKeys
+    from zooproxy.serving.settings import Settings
 
 
 def add_to(commands: Any) -> None:
@@ -24,6 +28,7 @@ def add_to(commands: Any) -> None:
     _add_export(verbs)
     verify = verbs.add_parser("verify", help="is every byte of these bundles right, and every part there?")
     verify.add_argument("files", metavar="F", type=Path, nargs="+")
+    _add_trust(verify, "they have to be signed with one of these keys (PEM)")
     verify.set_defaults(run=_verify)
     take = verbs.add_parser(
         "import", help="take bundles into the data directory of these settings; a server may run on it"
@@ -32,7 +37,12 @@ def add_to(commands: Any) -> None:
     take.add_argument(
         "--accept", action="store_true", help="the bundle is right where it contradicts what is trusted here"
     )
+    _add_trust(take, "they have to be signed with one of these keys (PEM); instead of the setting BUNDLE_KEYS")
     take.set_defaults(run=_import)
+
+
+def _add_trust(verb: argparse.ArgumentParser, words: str) -> None:
+    verb.add_argument("--trust", metavar="PUBKEY", type=Path, action="append", default=[], help=words)
 
 
 def _add_export(verbs: Any) -> None:
@@ -52,6 +62,8 @@ def _add_export(verbs: Any) -> None:
         default=[],
         help="leave out what these bundles carry; their manifests alone will do",
     )
+    export.add_argument("--lock", metavar="F", type=Path, help="all that this weights.lock lists, as it lists it")
+    export.add_argument("--sign", metavar="KEY", type=Path, help="sign it with this private key (PEM, P-256 or larger)")
     export.add_argument("--split", metavar="SIZE", help="into F.001, F.002, … of at most this many bytes: 25G")
     export.add_argument(
         "-o",
@@ -68,22 +80,25 @@ def _export(options: argparse.Namespace) -> int:
     check_installed()
     from zooproxy.provide.bundles.files import read_manifest
     from zooproxy.provide.bundles.planning import Asked
+    from zooproxy.provide.bundles.signatures import SigningKey
 
     named = [ref for path in options.from_config for ref in references_in(path)]
     refs = tuple(dict.fromkeys([*options.refs, *named]))
-    if not refs and not options.held:
-        raise SettingsError("nothing to export: name a reference, a config that names one, or --held for all there is")
+    if not refs and not options.held and options.lock is None:
+        raise SettingsError("nothing to export: name a reference, a config, a lock file, or --held for all there is")
     asked = Asked(
         refs=refs,
         held=options.held,
+        locked=() if options.lock is None else tuple(lock_at(options.lock).sources()),
         since=tuple(map(read_manifest, options.since)),
         split=None if options.split is None else size_in_bytes("--split", options.split),
     )
-    asyncio.run(_exported(asked, options.to))
+    key = None if options.sign is None else SigningKey(options.sign)
+    asyncio.run(_exported(asked, key, options.to))
     return 0
 
 
-async def _exported(asked: Asked, to: Path) -> None:
+async def _exported(asked: Asked, key: SigningKey | None, to: Path) -> None:
     from zooproxy.provide.bundles.exporting import Exporter, Sealed
     from zooproxy.provide.bundles.files import part_paths
     from zooproxy.provide.bundles.planning import plan
@@ -97,30 +112,37 @@ async def _exported(asked: Asked, to: Path) -> None:
         planned = await plan(site.shelf.index, site.names.catalog, site.pins, asked)
         exporter = Exporter(site.shelf, planned.layers)
         for manifest, path in zip(planned.parts, part_paths(to, len(planned.parts)), strict=True):
-            written = await exporter.write(Sealed(manifest), path)
+            sealed = Sealed(manifest, key.sign(manifest) if key else None)
+            written = await exporter.write(sealed, path)
             kept = f", {written.kept:,} of them there already" if written.kept else ""
             print(f"{path}: {_told(manifest)}; {written.size:,} bytes{kept}", flush=True)
 
 
 def _import(options: argparse.Namespace) -> int:
     check_installed()
-    asyncio.run(_imported(options.files, accept=options.accept))
+    from zooproxy.provide.bundles.signatures import TrustedKeys
+    from zooproxy.serving.settings import read_settings
+
+    settings = read_settings()
+    keys = TrustedKeys(options.trust or settings.bundle_keys)
+    asyncio.run(_imported(settings, options.files, keys, accept=options.accept))
     return 0
 
 
-async def _imported(files: Sequence[Path], *, accept: bool) -> None:
+async def _imported(settings: Settings, files: Sequence[Path], keys: TrustedKeys, *, accept: bool) -> None:
     from zooproxy.provide.bundles.files import opened
     from zooproxy.provide.bundles.importing import Terms, take_in
     from zooproxy.provide.bundles.reading import BundleReader
-    from zooproxy.serving.settings import read_settings
     from zooproxy.serving.wiring import open_site
 
-    async with open_site(read_settings()) as site:
+    async with open_site(settings) as site:
         manifests = []
         for path in files:
             with opened(path) as file:
                 reader = BundleReader(file)
-                imported = await take_in(site, reader, Terms(accept=accept))
+                if keys:
+                    keys.check(reader.manifest, reader.signature)
+                imported = await take_in(site, reader, Terms(accept=accept, signed=bool(keys)))
             print(
                 f"{path}: {_told(reader.manifest)}; {imported.new} of {imported.blobs} blobs are new here", flush=True
             )
@@ -135,17 +157,26 @@ def _verify(options: argparse.Namespace) -> int:
     from zooproxy.provide.bundles.checking import check_members, check_parts
     from zooproxy.provide.bundles.files import opened
     from zooproxy.provide.bundles.reading import BundleReader
+    from zooproxy.provide.bundles.signatures import TrustedKeys
 
-    manifests = []
+    manifests, keys = [], TrustedKeys(options.trust)
     for path in options.files:
         with opened(path) as file:
             reader = BundleReader(file)
+            if keys:
+                keys.check(reader.manifest, reader.signature)
             check_members(reader)
         manifests.append(reader.manifest)
-        print(f"{path}: {_told(reader.manifest)}; whole", flush=True)
+        print(f"{path}: {_told(reader.manifest)}; whole, {_signed(reader, keys)}", flush=True)
     check_parts(manifests)
     _tell_needed(manifests)
     return 0
+
+
+def _signed(reader: BundleReader, keys: TrustedKeys) -> str:
+    if keys:
+        return "signed with a key that is trusted"
+    return "not signed" if reader.signature is None else "signed, by whom was not asked (--trust PUBKEY)"
 
 
 def _told(manifest: Manifest) -> str:

@@ -145,6 +145,14 @@ class Settings(BaseSettings):
             examples=["/etc/zooproxy/weights.lock"],
         ),
     ] = None
+    bundle_keys: Annotated[
+        list[Path],
+        Field(
+            description="public keys (PEM files): a bundle is imported only if one of them signed it, and what it says "
+            "of its checkpoints' insides is believed",
+            examples=[["/etc/zooproxy/bundles.pub"]],
+        ),
+    ] = []
     allow_hosts: Annotated[
         list[str],
         Field(

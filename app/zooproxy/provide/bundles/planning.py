@@ -14,6 +14,7 @@ from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest, BlobAbsent
 from zooproxy.formats.reader import READER_VERSION
 from zooproxy.names.catalog import Catalog
+from zooproxy.names.lock import Locked
 from zooproxy.names.reference import parse
 from zooproxy.names.sections import section_to_json
 from zooproxy.provide.bundles import layout
@@ -37,13 +38,14 @@ _SIGNATURE: Final = 4096  # bytes; and for the rest of it
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """``refs``: what to carry; ``held``: all that is held. ``since``: what earlier bundles carried already.
+    """``refs``, ``locked``: what to carry; ``held``: all that is held. ``since``: what earlier bundles carried already.
 
     ``split``: the largest part in bytes, None for one file of any size.
     """
 
     refs: tuple[str, ...] = ()
     held: bool = False
+    locked: tuple[Locked, ...] = ()
     since: tuple[Manifest, ...] = ()
     split: int | None = None
 
@@ -110,6 +112,12 @@ async def _selected(index: Index, catalog: Catalog, pins: Pins, asked: Asked) ->
             found[wanted.url] = held
         else:
             missing.append(ref)
+    for entry in asked.locked:
+        held = await index.held(entry.url)
+        if held is not None and held.sha256 == entry.sha256:
+            found[entry.url] = held
+        else:
+            missing.append(entry.ref)
     if missing:
         named = ", ".join(missing[:_MOST_SHOWN]) + (" and others" if len(missing) > _MOST_SHOWN else "")
         raise BlobAbsent(f"{len(missing)} of what is asked for is not held: {named}; bring it in first: zooproxy warm")
