@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
 import os
 import subprocess
@@ -14,9 +14,11 @@ import pytest
 
 from end_to_end.conftest import played_by
 from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
+from fakes.sites import hold, opened_site
 from fakes.upstream import running_upstream
 from zooproxy.cli import main
 from zooproxy.digest import Sha256
+from zooproxy.formats.reader import READER_VERSION
 from zooproxy.names.lock import Lock, Locked, write_lock
 
 REF = "https://download.pytorch.org/small.pth"
@@ -34,7 +36,7 @@ def connected(
         for ref, body in ((REF, small_checkpoint), (LARGE, large_checkpoint)):
             upstream.put(ref.removeprefix("https:/"), body)
             assert proxy.get("/v1/checkpoint", ref, variant="raw").content == body
-        assert proxy.get("/v1/tensors", REF).status_code == 200
+        assert proxy.get("/v1/tensors", REF, digests="wait").status_code == 200
         yield proxy, data_dir
 
 
@@ -164,17 +166,23 @@ def test_parts_are_imported_in_any_order_and_a_missing_one_is_told(
 
 
 def test_what_contradicts_this_site_is_refused_until_it_is_accepted(
-    bundle: Bundle, whole: Path, tmp_path: Path, large_checkpoint: bytes
+    bundle: Bundle, whole: Path, tmp_path: Path, small_checkpoint: bytes, large_checkpoint: bytes
 ) -> None:
-    with running_upstream() as upstream, running_proxy(tmp_path / "gap", mirrors=played_by(upstream)) as proxy:
-        upstream.put(REF.removeprefix("https:/"), large_checkpoint)  # another file than the connected side got
-        assert proxy.get("/v1/checkpoint", REF, variant="raw").status_code == 200
-        status, _, complaint = bundle("import", whole, data_dir=tmp_path / "gap")
-        assert status == 1
-        assert complaint.count(hashlib.sha256(large_checkpoint).hexdigest()) == 1
-        assert "--accept" in complaint
-        assert bundle("import", whole, "--accept", data_dir=tmp_path / "gap")[0] == 0
-        assert proxy.get("/v1/checkpoint", REF, variant="raw").content != large_checkpoint
+    gap = tmp_path / "gap"
+
+    async def held(body: bytes | None = None) -> str | None:
+        async with opened_site(gap) as site:
+            if body is not None:
+                await hold(site, REF, body)
+            found = await site.shelf.index.held(REF)
+            return found and found.sha256
+
+    theirs = asyncio.run(held(large_checkpoint))  # another file than the connected side got
+    status, _, complaint = bundle("import", whole, data_dir=gap)
+    assert (status, theirs in complaint, "--accept" in complaint) == (1, True, True)
+    assert asyncio.run(held()) == theirs
+    assert bundle("import", whole, "--accept", data_dir=gap)[0] == 0
+    assert asyncio.run(held()) == Sha256.of(small_checkpoint)
 
 
 def test_kill_9_during_an_import_shows_nothing_and_the_next_import_is_as_if_it_had_not_been(
@@ -190,12 +198,16 @@ def test_kill_9_during_an_import_shows_nothing_and_the_next_import_is_as_if_it_h
             assert process.poll() is None
         process.kill()
         process.wait(30)
-    with running_proxy(gap, offline=True) as proxy:
-        assert proxy.get("/v1/checkpoint", REF, variant="raw").status_code == 503
-        assert bundle("import", whole, data_dir=gap)[0] == 0
-        assert proxy.get("/v1/checkpoint", REF, variant="raw").status_code == 200
+    assert asyncio.run(sources_of(gap)) == []
+    assert bundle("import", whole, data_dir=gap)[0] == 0
+    assert asyncio.run(sources_of(gap)) == [LARGE, REF]
     assert bundle("import", whole, data_dir=tmp_path / "other")[0] == 0
     assert blobs_of(gap) == blobs_of(tmp_path / "other")
+
+
+async def sources_of(data_dir: Path) -> list[str]:
+    async with opened_site(data_dir) as site:
+        return [source.url for source in await site.shelf.index.sources()]
 
 
 def blobs_of(data_dir: Path) -> dict[str, bytes]:
@@ -214,7 +226,11 @@ def keys(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_signed_bundle_is_believed_to_its_insides(
-    bundle: Bundle, keys: tuple[Path, Path], connected: tuple[ProxyProcess, Path], tmp_path: Path
+    bundle: Bundle,
+    keys: tuple[Path, Path],
+    connected: tuple[ProxyProcess, Path],
+    tmp_path: Path,
+    small_checkpoint: bytes,
 ) -> None:
     assert bundle("export", REF, "--sign", keys[0], "-o", "b")[0] == 0
     first = Path("b").read_bytes()
@@ -224,9 +240,14 @@ def test_a_signed_bundle_is_believed_to_its_insides(
     assert "signed, by whom was not asked" in bundle("verify", "b")[1]
     assert "signed with a key that is trusted" in bundle("verify", "b", "--trust", keys[1])[1]
     assert bundle("import", "b", "--trust", keys[1], data_dir=tmp_path / "gap")[0] == 0
-    with running_proxy(tmp_path / "gap", offline=True) as proxy:
-        here, there = (one.get("/v1/tensors", REF).json() for one in (proxy, connected[0]))
-        assert here["tensors"] == there["tensors"]
+    here, there = (asyncio.run(index_of(where, small_checkpoint)) for where in (tmp_path / "gap", connected[1]))
+    assert here is not None
+    assert here == there
+
+
+async def index_of(data_dir: Path, body: bytes) -> bytes | None:
+    async with opened_site(data_dir) as site:
+        return await site.shelf.index.tensor_index(Sha256.of(body), READER_VERSION)
 
 
 def test_where_a_signature_is_asked_for_nothing_else_is_taken_in(
