@@ -6,6 +6,7 @@ Only SQLite now. Another database is another branch of ``_engine``: whoever read
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -78,6 +79,28 @@ class Database:
         with _database_errors():
             async with self._take_turn(), self._writers.begin() as connection:
                 yield connection
+
+    @contextmanager
+    def sole(self, work: str) -> Iterator[bool]:
+        """Whether this process is the only one on this database that is at ``work``, while the context lasts."""
+        with self._beside(work) as descriptor:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    @contextmanager
+    def _beside(self, work: str) -> Iterator[int]:
+        try:
+            descriptor = os.open(f"{self._files[1]}.{work}", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise CacheError("the directory of the database cannot be written") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     async def close(self) -> None:
         # aiosqlite's threads are not daemons: a connection left open keeps the process from ending.

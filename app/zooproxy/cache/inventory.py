@@ -40,14 +40,16 @@ class Inventory:
         async with self._database.read() as connection:
             return (await connection.execute(select(blobs.c.sha256).limit(1))).one_or_none() is None
 
-    async def origins(self) -> dict[Sha256, list[Origin]]:
-        """What the sidecar of each blob has to say, as far as the index knows; derived blobs are not among them."""
+    async def origins(self, digest: Sha256 | None = None) -> dict[Sha256, list[Origin]]:
+        """What the sidecar of each blob, or of that one, has to say; derived blobs are not among them."""
         query = (
             select(sources.c.url, sources.c.sha256, sources.c.filled_at, trust)
             .join_from(sources, trust, sources.c.url == trust.c.url)
             .where(~sources.c.url.startswith(DERIVED))
             .order_by(sources.c.url)
         )
+        if digest is not None:
+            query = query.where(sources.c.sha256 == digest)
         found = defaultdict(list)
         async with self._database.read() as connection:
             for url, sha256, filled_at, _, trusted, since, accepted_at, *_ in await connection.execute(query):

@@ -98,6 +98,17 @@ class Shelf:
 
         await self.store.annotate(sidecar.sha256, change)
 
+    async def drop(self, *digests: Sha256) -> list[Sha256]:
+        """Forgets blobs that are not there, sidecars included; which ones those were. What has come meanwhile stays."""
+
+        async def is_absent(digest: Sha256) -> bool:
+            now = await self.store.look(digest)
+            if now is not None and now.size is None:
+                await self.store.remove(digest)
+            return now is None or now.size is None
+
+        return await self.index.forget(*digests, sure=is_absent)
+
     async def quarantine(self, digest: Sha256, note: bytes, sure: Callable[[], Awaitable[bool]]) -> bool:
         """Takes the blob out of the store and out of the index; whether ``sure`` still said so.
 

@@ -31,12 +31,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 metadata = MetaData()
 
+#: ``verified_at``: when the bytes were last read from the disk and hashed; none if they never were since they came.
 blobs = Table(
     "blobs",
     metadata,
     Column("sha256", String(64), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("verified_at", BigInteger),
     CheckConstraint("length(sha256) = 64", name="blobs_sha256_is_whole"),
     CheckConstraint("size >= 0", name="blobs_size_is_not_negative"),
 )

@@ -7,18 +7,22 @@ import os
 import time
 from typing import Any
 
-from zooproxy.cli import acceptance
+from zooproxy.cli import acceptance, verify
 from zooproxy.errors import SettingsError
 
 
 def add_to(commands: Any) -> None:
-    cache = commands.add_parser("cache", help="show and prune the node's store; accept a source that changed")
+    cache = commands.add_parser(
+        "cache", help="show and prune the node's store; accept what changed; verify a proxy's disk"
+    )
     cache.add_argument("--client", action="store_true", help="the store of this node, which its processes share")
     cache.add_argument(
         "--prune", metavar="SIZE", help="remove the least recently used files until the rest fit: 200G, 0 for none"
     )
     cache.set_defaults(run=_run)
-    acceptance.add_to(cache.add_subparsers(metavar="VERB"))
+    verbs = cache.add_subparsers(metavar="VERB")
+    acceptance.add_to(verbs)
+    verify.add_to(verbs)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ BEHIND: Final = 1000  # events
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``kind`` names it (``fill``, ``published``, ``quarantined``); ``data`` holds JSON values."""
+    """``kind`` names it (``fill``, ``published``, ``quarantined``, ``corrupt``); ``data`` holds JSON values."""
 
     kind: str
     data: Mapping[str, Any]

@@ -62,12 +62,8 @@ class Reconciliation:
         """Forgets blobs that are not there; how many. A blob that has come meanwhile stays."""
         dropped, remaining = 0, iter(missing)
         while some := list(islice(remaining, PORTION)):
-            dropped += len(await self._shelf.index.forget(*some, sure=self._is_absent))
+            dropped += len(await self._shelf.drop(*some))
         return dropped
-
-    async def _is_absent(self, digest: Sha256) -> bool:
-        now = await self._shelf.store.look(digest)
-        return now is None or now.size is None
 
     async def _adopt(self, seen: Survey, done: Reconciled) -> int:
         told = []

@@ -179,6 +179,17 @@ class Settings(BaseSettings):
             examples=[{"default": {"endpoint": "https://s3.lan", "access_key": "…", "secret_key": "…"}}],
         ),
     ] = {}
+    scrub_bytes_per_second: Annotated[
+        int,
+        Field(
+            title="How it keeps what it has",
+            description="how fast blobs are read again in the background, to find those that have rotted; 0 for never",
+            ge=0,
+        ),
+    ] = 16 << 20
+    scrub_days: Annotated[
+        float, Field(description="each blob is read again when it was last verified so many days ago", gt=0)
+    ] = 30.0
     max_file_bytes: Annotated[
         int,
         Field(title="How it fetches", description="largest file that is fetched, in bytes; 0 for any", ge=0),

@@ -23,11 +23,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from zooproxy.cache.cache_pins import CachePins
 from zooproxy.cache.database import Database, open_database
 from zooproxy.cache.holdings import Holdings
 from zooproxy.cache.index import Index
+from zooproxy.cache.inspection import Inspection
 from zooproxy.cache.inventory import Inventory
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
@@ -46,9 +48,11 @@ from zooproxy.provide.provider import Held, Provider
 from zooproxy.provide.quarantine import Quarantine
 from zooproxy.provide.reader_process import ReaderProcess
 from zooproxy.provide.reconciliation import Reconciliation, reconciled
+from zooproxy.provide.scrubber import Pace, Scrubber, scrubbing, telling
 from zooproxy.provide.site_catalog import site_sections
 from zooproxy.provide.stock import open_stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
+from zooproxy.provide.verification import Verification
 from zooproxy.serving.access import Access, SettingsTokens
 from zooproxy.serving.fetching import Fetching
 from zooproxy.serving.gate import Gate
@@ -89,6 +93,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         provider = Provider(names, pins, Held(shelf, tensor_indexes, derived, stock), fills)
         stack.push_async_callback(provider.rendition_digests.close)
         keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
+        if settings.scrub_bytes_per_second:
+            await stack.enter_async_context(_scrubbed(settings, shelf, database, provider))
         yield Service(provider, Gate(Access(_tokens(settings), keyring), AuditLog(settings.data_dir)))
 
 
@@ -108,10 +114,33 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         yield Site(settings.data_dir, shelf, names, site_names, pins, settings.spare_bytes)
 
 
+@asynccontextmanager
+async def open_verification(settings: Settings) -> AsyncIterator[Verification]:
+    """What proves the data directory, beside servers that run on it or with none.
+
+    Raises:
+        SettingsError: there is no such directory.
+        CacheError: the data directory or the database cannot be used.
+    """
+    if not settings.data_dir.is_dir():
+        raise SettingsError(f"there is no data directory {settings.data_dir}; DATA_DIR says where it is")
+    async with open_database(settings.database) as database:
+        shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
+        yield Verification(shelf, Inventory(database, shelf.index.uses), Inspection(database))
+
+
 def _reconciled(shelf: Shelf, database: Database) -> AbstractAsyncContextManager[None]:
     inventory = Inventory(database, shelf.index.uses)
     quarantine = Quarantine(shelf)
     return reconciled(Reconciliation(shelf, inventory, quarantine), inventory)
+
+
+def _scrubbed(
+    settings: Settings, shelf: Shelf, database: Database, provider: Provider
+) -> AbstractAsyncContextManager[None]:
+    age = timedelta(days=settings.scrub_days)
+    pace = Pace(settings.scrub_bytes_per_second, age, idle_seconds=min(60.0, age.total_seconds()))
+    return scrubbing(Scrubber(shelf, Inspection(database), pace, telling(provider)), database)
 
 
 def check_settings(settings: Settings) -> None:

@@ -100,7 +100,8 @@ async def cancel_fill(request: Request, id: Id, provider: Wired) -> Response:  #
     openapi_extra=declared(READ),
 )
 async def events(provider: Wired) -> Response:
-    """Server-sent events: `fill` whenever one has moved on, `published` and `quarantined` when it ends so."""
+    """Server-sent events: `fill` whenever one has moved on, `published` and `quarantined` when it ends so, `corrupt`
+    when a blob that was held has turned out to be bad."""
     return StreamingResponse(_stream(provider), media_type=routes.EVENT_STREAM, headers={"Cache-Control": "no-store"})
 
 
