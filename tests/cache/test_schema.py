@@ -136,7 +136,7 @@ async def test_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path
                 await connection.execute(text(f"DROP TABLE {table.name}"))
             await connection.execute(text("DELETE FROM alembic_version"))
             await connection.run_sync(schema.migrate)
-            await connection.execute(text("INSERT INTO blobs VALUES ('short', 1, 1)"))
+            await connection.execute(text("INSERT INTO blobs (sha256, size, created_at) VALUES ('short', 1, 1)"))
 
     async with database.read() as connection:
         before = await connection.run_sync(definitions)
