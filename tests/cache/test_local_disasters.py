@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from components.small_disk import on_small_disk
 from fakes.disks import FailingDisk, WatchedDisk
 from zooproxy.cache.disk import Disk
 from zooproxy.cache.local import LocalBlobStore
@@ -55,9 +56,6 @@ asyncio.run(main())
 """
 
 FILL_A_SMALL_DISK = """
-set -e
-mount -t tmpfs -o size=1m none "$1"
-exec "$2" - "$1" <<'PYTHON'
 import asyncio, sys
 from pathlib import Path
 from zooproxy.cache.local import LocalBlobStore
@@ -81,7 +79,6 @@ async def main():
         print((await again.commit()).size)
 
 asyncio.run(main())
-PYTHON
 """
 
 
@@ -212,10 +209,7 @@ async def test_disk_full_in_a_write_is_out_of_space_and_gives_the_room_back(tmp_
 
 
 def test_real_disk_full_fails_the_fill_and_keeps_the_service(tmp_path: Path) -> None:
-    probe = subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True)
-    if probe.returncode:
-        pytest.skip("this kernel lets no user mount a file system of their own")
-    command = ["unshare", "-Urm", "bash", "-c", FILL_A_SMALL_DISK, "fill", str(tmp_path), sys.executable]
+    command = [*on_small_disk(tmp_path, "1m"), sys.executable, "-c", FILL_A_SMALL_DISK, str(tmp_path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["out of space 0 0", "12", "262144"]
 

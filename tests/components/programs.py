@@ -15,6 +15,7 @@ PACKAGES = {
     "curl": "curl",
     "wrk": "wrk",
     "openssl": "openssl",
+    "unshare": "util-linux",
     "radosgw": "radosgw",
     "radosgw-admin": "ceph-common",
     "ceph": "ceph-common",

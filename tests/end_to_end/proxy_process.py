@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,13 +94,13 @@ def clean_environment(**settings: Any) -> dict[str, str]:
     return {**kept, **store, **given}
 
 
-def spawn(data_dir: Path, **settings: Any) -> subprocess.Popen[str]:
-    """``zooproxy serve`` over ``data_dir``, on a free port unless told otherwise."""
+def spawn(data_dir: Path, within: Sequence[str] = (), **settings: Any) -> subprocess.Popen[str]:
+    """``zooproxy serve`` over ``data_dir``, on a free port unless told otherwise; ``within``: what runs it."""
     quick = {"data_dir": str(data_dir), "host": "127.0.0.1", "port": "0", "retry_seconds": "0.01"}
     environment = clean_environment(**{**quick, **settings})
     data_dir.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "zooproxy", "serve"],
+        [*within, sys.executable, "-m", "zooproxy", "serve"],
         env=environment,
         cwd=data_dir,  # so that no zooproxy.toml of the developer's is read
         stderr=subprocess.PIPE,
@@ -110,8 +110,8 @@ def spawn(data_dir: Path, **settings: Any) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def running_proxy(data_dir: Path, **settings: Any) -> Iterator[ProxyProcess]:
-    proxy = ProxyProcess(spawn(data_dir, **settings))
+def running_proxy(data_dir: Path, within: Sequence[str] = (), **settings: Any) -> Iterator[ProxyProcess]:
+    proxy = ProxyProcess(spawn(data_dir, within, **settings))
     try:
         yield proxy
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -288,6 +289,7 @@ def ended(proxy: ProxyProcess, ref: str) -> dict[str, Any]:
         fill: dict[str, Any] = proxy.get(f"/v1/fills/{fill_id(ref)}").json()
         if fill["state"] in ("done", "failed"):
             return fill
+        time.sleep(0.01)
 
 
 def on_disk(data_dir: Path) -> tuple[set[Path], set[Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -151,6 +152,19 @@ def test_an_object_or_a_bucket_that_is_not_there_is_404_of_the_service(stage: St
     assert stage.refusal(ref) == (502, "upstream-status", 404)
 
 
+def test_objects_are_watched_by_their_tags(stage: Stage, small_checkpoint: bytes, object_of_12_mb: bytes) -> None:
+    kept, changed = stage.put(small_checkpoint), stage.put(small_checkpoint)
+    for key in (kept, changed):
+        assert stage.raw(f"s3://bucket/{key}") == small_checkpoint
+    stage.put(object_of_12_mb, changed)
+    answer = stage.proxy.request("POST", "/v1/watch").json()
+    while answer["left"]:
+        time.sleep(0.02)
+        answer = stage.proxy.get("/v1/watch").json()
+    states = {source["url"]: source["state"] for source in answer["sources"]}
+    assert (states[f"s3://bucket/{kept}"], states[f"s3://bucket/{changed}"]) == ("ok", "changed")
+
+
 def test_ranges_of_a_large_object_are_served_while_it_is_fetched_and_after(
     stage: Stage, object_of_12_mb: bytes
 ) -> None:
@@ -184,7 +198,7 @@ def test_a_service_that_stands_still_is_a_stall_and_the_rest_comes_when_it_wakes
         with stage.service.frozen():
             stage.relay.go_on()
             while stage.fill(ref)["attempt"] < 3:  # broken once, then asked in vain
-                pass
+                time.sleep(0.02)
         assert begun + b"".join(blocks) == object_of_12_mb
 
 

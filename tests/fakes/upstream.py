@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import BinaryIO
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
@@ -21,6 +22,8 @@ class Upstream:
         self.port = port
         self.url = f"{scheme}://127.0.0.1:{port}"
         self.seen: list[str] = []
+        self.methods: list[str] = []
+        self.peers: list[tuple[str, int]] = []
         self.headers: list[dict[str, str]] = []
         self._behaviours: dict[str, Behaviour] = {}
 
@@ -31,6 +34,8 @@ class Upstream:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.seen.append(handler.path)
+        self.methods.append(handler.command)
+        self.peers.append(handler.client_address)
         self.headers.append({name.lower(): value for name, value in handler.headers.items()})
         self._behaviours.get(handler.path, status(404))(handler)
 
@@ -44,6 +49,12 @@ def running_upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
 
         def do_GET(self) -> None:
             upstream.answer(self)
+
+        def do_HEAD(self) -> None:
+            everything = self.wfile
+            self.wfile = _FirstWrite(everything)  # type: ignore[assignment]  # as far as behaviours use it
+            upstream.answer(self)
+            self.wfile = everything
 
         def log_message(self, *_: object) -> None:
             """Silence: the tests read ``seen``."""
@@ -70,6 +81,23 @@ def running_upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _FirstWrite:
+    """Lets the head pass, which is written at once, and no body."""
+
+    def __init__(self, inner: BinaryIO) -> None:
+        self._inner = inner
+        self._passed = False
+
+    def write(self, data: bytes) -> int:
+        if not self._passed:
+            self._passed = True
+            self._inner.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._inner.flush()
 
 
 def _head(handler: BaseHTTPRequestHandler, code: int, **headers: str) -> None:
@@ -162,6 +190,16 @@ def declaring(body: bytes, length: int) -> Behaviour:
         _head(handler, 200, Content_Length=str(length))
         handler.wfile.write(body)
         handler.close_connection = True
+
+    return behave
+
+
+def overlong(body: bytes, more: bytes) -> Behaviour:
+    """Sends ``more`` after the body that it has announced, and keeps the connection."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        _head(handler, 200, Content_Length=str(len(body)))
+        handler.wfile.write(body + more)
 
     return behave
 
@@ -284,6 +322,9 @@ class Ranged:
         start = self._start(handler)
         total = len(self.body)
         tag = {} if self.etag is None else {"ETag": self.etag}
+        if self.etag is not None and handler.headers.get("If-None-Match") == self.etag:
+            _head(handler, 304, **tag)
+            return
         length = str(total - start)
         if start:
             _head(handler, 206, Content_Length=length, Content_Range=f"bytes {start}-{total - 1}/{total}", **tag)

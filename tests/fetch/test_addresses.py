@@ -62,7 +62,8 @@ class Resolver:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "::1"]
+    "host",
+    ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "::1", "::ffff:127.0.0.1"],
 )
 async def test_every_spelling_of_loopback_is_refused(upstream: Upstream, host: str) -> None:
     with pytest.raises(PrivateAddress, match="not a public one"):

@@ -17,6 +17,7 @@ from fakes.upstream import (
     close_delimited,
     encoded,
     honest,
+    overlong,
     redirect,
     reset,
     status,
@@ -80,6 +81,21 @@ async def test_a_body_cut_short_is_truncated_with_both_lengths(http: HttpUpstrea
     assert cut.value.expected == len(BODY)
     assert cut.value.received <= 300_000
     assert cut.value.url.endswith("/x")
+
+
+async def test_what_comes_after_a_body_is_not_the_answer_to_the_next_request(
+    http: HttpUpstream, upstream: Upstream
+) -> None:
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    first, second = upstream.put("/x", overlong(b"first", forged)), upstream.put("/y", b"second")
+    assert [await read(http, url) for url in (first, second, first, second)] == [b"first", b"second"] * 2
+
+
+async def test_a_connection_that_was_not_abused_is_used_again(http: HttpUpstream, upstream: Upstream) -> None:
+    url = upstream.put("/x", BODY)
+    for _ in range(3):
+        assert await read(http, url) == BODY
+    assert len(set(upstream.peers)) == 1
 
 
 @pytest.mark.parametrize("code", [204, 206, 304, 403, 404, 410, 429, 500, 503])

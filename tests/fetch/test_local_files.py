@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ async def test_file_in_the_folder_is_read_whole(root: Path, name: str) -> None:
 async def test_anything_else_is_unreachable(root: Path, url: str) -> None:
     with pytest.raises(UpstreamUnreachable):
         await read(root, url)
+
+
+async def test_a_file_that_was_written_again_looks_changed(root: Path) -> None:
+    files, url = LocalFiles(root), "local://-/models/a%20b.pth"
+    before = await files.look(url, lambda _: False)
+    assert (await files.look(url, lambda _: False)).difference(before) is None
+    os.utime(root / "models" / "a b.pth", (1, 1))
+    assert (await files.look(url, lambda _: False)).difference(before) is not None
 
 
 async def test_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:

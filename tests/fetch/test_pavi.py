@@ -48,6 +48,11 @@ async def test_without_the_package_it_says_what_to_install() -> None:
         await read("pavi://team/net")
 
 
+async def test_a_model_cannot_be_looked_at() -> None:
+    with pytest.raises(UnsupportedSource, match="nothing of a model but its bytes"):
+        await PaviUpstream().look("pavi://team/net", lambda _: True)
+
+
 @pytest.mark.usefixtures("installed")
 async def test_a_model_is_downloaded_through_the_package() -> None:
     assert await read("pavi://team/net") == (7, b"weights")

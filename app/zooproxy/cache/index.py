@@ -14,6 +14,7 @@ from zooproxy.cache import leases
 from zooproxy.cache.database import Database
 from zooproxy.cache.leases import Lease
 from zooproxy.cache.recent import Recent
+from zooproxy.cache.sightings import Sightings
 from zooproxy.cache.tables import blobs, departures, microseconds, moment, sources, tensor_indexes, uses
 from zooproxy.cache.trust import Trust, see
 from zooproxy.cache.uses import Uses
@@ -38,6 +39,7 @@ class Index:
         self._database = database
         self.trust = Trust(database)
         self.uses = Uses(database)
+        self.sightings = Sightings(database)
         self._held: Recent[str, HeldSource | None] = Recent(database.stamp)
         self._sizes: Recent[Sha256, int | None] = Recent(database.stamp)
 

@@ -153,6 +153,35 @@ tokens = Table(
     CheckConstraint("length(secret_sha256) = 64", name="tokens_secret_sha256_is_whole"),
 )
 
+#: What an upstream said of a source when it was last asked (``cache.sightings``); ``candidates`` is a JSON object.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+    Column("candidate", Text),
+    Column("length", BigInteger),
+    Column("etag", Text),
+    Column("modified", Text),
+    Column("detail", Text, nullable=False),
+    Column("candidates", Text, nullable=False),
+)
+
+#: What is known of the hosts that sources come from (``cache.hosts``); ``addresses`` is a JSON array.
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("addresses", Text, nullable=False),
+    Column("addresses_since", BigInteger, nullable=False),
+    Column("certificate_ends", BigInteger),
+    Column("problem", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+)
+
 
 def microseconds(time: datetime) -> int:
     """As a column has it."""

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 import zooproxy
-from zooproxy.cli import bundle, cache, catalog, config, diff, files, lock, pull, run, service, token, warm
+from zooproxy.cli import bundle, cache, catalog, config, diff, files, lock, pull, run, service, token, warm, watch
 from zooproxy.errors import ProxyRefused, ZooproxyError
 
-_NOUNS = (service, config, token, catalog, files, warm, pull, run, diff, lock, cache, bundle)
+_NOUNS = (service, config, token, catalog, files, warm, pull, run, diff, lock, cache, bundle, watch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

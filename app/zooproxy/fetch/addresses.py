@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import httpcore2
 
+from zooproxy.fetch.connections import CountedStream
+
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -76,27 +78,40 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         options = (timeout, local_address, socket_options)
         if self._exempt(host, port):
-            return await self._network.connect_tcp(host, port, *options)
+            return CountedStream(await self._network.connect_tcp(host, port, *options))
         failure: httpcore2.ConnectError | httpcore2.ConnectTimeout | None = None
         for address in await self._public(host, port, timeout):
             try:
-                return await self._network.connect_tcp(address, port, *options)
+                return CountedStream(await self._network.connect_tcp(address, port, *options))
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = failure or error
         raise failure or httpcore2.ConnectError(f"{host} has no address")
 
+    async def addresses(self, host: str, port: int, patience: float | None) -> Sequence[str]:
+        """Those that ``connect_tcp`` would dial.
+
+        Raises:
+            PrivateAddress: one of them is not public, and the host is not exempt.
+            httpcore2.ConnectError, httpcore2.ConnectTimeout: the name cannot be resolved, or not in time.
+        """
+        exempt = self._exempt(host, port)
+        return await (self._resolved if exempt else self._public)(host, port, patience)
+
     async def _public(self, host: str, port: int, patience: float | None) -> Sequence[str]:
-        try:
-            async with asyncio.timeout(patience):
-                addresses = await self._resolve(host, port)
-        except TimeoutError as error:
-            raise httpcore2.ConnectTimeout(f"the name {host} was not resolved in time") from error
-        except (OSError, UnicodeError) as error:
-            raise httpcore2.ConnectError(f"the name {host} cannot be resolved") from error
+        addresses = await self._resolved(host, port, patience)
         for address in addresses:
             if not is_public(address):
                 raise PrivateAddress(host, address)
         return addresses
+
+    async def _resolved(self, host: str, port: int, patience: float | None) -> Sequence[str]:
+        try:
+            async with asyncio.timeout(patience):
+                return await self._resolve(host, port)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(f"the name {host} was not resolved in time") from error
+        except (OSError, UnicodeError) as error:
+            raise httpcore2.ConnectError(f"the name {host} cannot be resolved") from error
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

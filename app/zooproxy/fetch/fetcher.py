@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from zooproxy.errors import FetchError, ProofError, RangeNotBelieved, UnsupportedSource, ZooproxyError
 from zooproxy.fetch.attempt import Asked, Attempt, Destination, Limits
@@ -11,6 +12,7 @@ from zooproxy.fetch.breaker import Breakers
 from zooproxy.fetch.policy import WEB, AllowedHosts, Candidate, Mirrors, host_of, scheme_of
 from zooproxy.fetch.proof import Wanted, prove_digest, prove_structure
 from zooproxy.fetch.retries import blames_host
+from zooproxy.fetch.sighting import Glance, Sighting
 from zooproxy.fetch.slots import Interest
 from zooproxy.fetch.upstream import Continuation, Upstream
 
@@ -75,11 +77,40 @@ class Fetcher:
         raise last
 
     async def _guarded(self, candidate: Candidate, wanted: Wanted, into: Destination, interest: Interest) -> None:
-        """One candidate, unless its host is left alone; the host's circuit learns how it went."""
+        """One candidate, unless its host is left alone."""
+        with self._circuit(candidate) as host:
+            await self._persistent(self._asked(candidate, host, interest), wanted, into)
+
+    async def look(self, url: str, known: Sighting | None, *, everyone: bool) -> list[Glance]:
+        """Asks the candidates for ``url``, in order and once each, what they have; not for the bytes.
+
+        ``everyone``: all of them, and not only up to the first that has it.
+        """
+        glances = []
+        for candidate in self._mirrors.candidates(url):
+            upstream = self._upstreams[scheme_of(candidate.url)]
+            try:
+                with self._circuit(candidate):
+                    found = await upstream.look(candidate.url, self._allows_from(candidate), known)
+            except FetchError as error:
+                glances.append(Glance(candidate.url, error=error))
+            else:
+                glances.append(Glance(candidate.url, found))
+                if not everyone:
+                    break
+        return glances
+
+    @contextmanager
+    def _circuit(self, candidate: Candidate) -> Iterator[str]:
+        """The candidate's host, whose circuit learns how it went.
+
+        Raises:
+            UpstreamResting: it is left alone for now.
+        """
         host = host_of(candidate.url)
         self.breakers.enter(host, candidate.url)
         try:
-            await self._persistent(self._asked(candidate, host, interest), wanted, into)
+            yield host
         except FetchError as error:
             (self.breakers.failed if blames_host(error) else self.breakers.delivered)(host)
             raise

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -33,6 +34,8 @@ from zooproxy.errors import (
 )
 from zooproxy.fetch.addresses import GuardedBackend, PrivateAddress
 from zooproxy.fetch.certificates import trusted_certificates
+from zooproxy.fetch.connections import CountedStream
+from zooproxy.fetch.sighting import Sighting
 from zooproxy.fetch.upstream import Allows, Body, Continuation, Patience, Version
 from zooproxy.wire.answers import FILLING
 from zooproxy.wire.routes import PROBLEM, STATE_HEADER
@@ -40,6 +43,7 @@ from zooproxy.wire.routes import PROBLEM, STATE_HEADER
 MAX_REDIRECTS: Final = 5
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NO_HEADS = frozenset({400, 403, 405, 501})  # a HEAD is refused, or the link is signed for a GET
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z", re.ASCII | re.IGNORECASE)
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"\Z')
@@ -67,22 +71,44 @@ class HttpUpstream:
             UpstreamStalled: no whole head in time; or, while reading blocks, nothing came for too long.
             UpstreamTruncated: while reading blocks: the body ended early.
         """
-        asked = url
+        async with self._answered("GET", url, allows, _range_headers(rest)) as response:
+            yield _believed(response, url, rest)
+
+    async def look(self, url: str, allows: Allows, known: Sighting | None = None) -> Sighting:
+        """As ``get``, without a body: a HEAD, or, where a host refuses those, a GET that ends with its head."""
+        conditions = _conditions(url, known)
+        for method in ("HEAD", "GET"):
+            async with self._answered(method, url, allows, conditions) as response:
+                if response.status_code == 304 and known is not None:
+                    return known
+                if response.status_code == 200:
+                    return _version(response, url).sighting
+                error = _bad_status(response, url, None)
+                if response.status_code not in _NO_HEADS:
+                    raise error
+        raise error
+
+    @asynccontextmanager
+    async def _answered(
+        self, method: str, url: str, allows: Allows, headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx2.Response]:
+        """The answer at the end of all redirects."""
         for _ in range(MAX_REDIRECTS + 1):
-            response = await self._send(url, rest)
+            response = await self._send(method, url, headers)
             try:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
-                    yield _believed(response, asked, rest)
+                    yield response
                     return
                 url = _redirected(url, response.headers["location"], allows)
             finally:
+                _tell_what_came(response)
                 await response.aclose()
         raise RedirectRefused(f"upstream redirected more than {MAX_REDIRECTS} times", url=url)
 
-    async def _send(self, url: str, rest: Continuation | None) -> httpx2.Response:
+    async def _send(self, method: str, url: str, headers: Mapping[str, str]) -> httpx2.Response:
         try:
             # The client adds headers of its own; setting them per request keeps the list in sight.
-            request = self._client.build_request("GET", url, headers={**_HEADERS, **_range_headers(rest)})
+            request = self._client.build_request(method, url, headers={**_HEADERS, **headers})
             async with asyncio.timeout(self._head_seconds):  # a head may drip: each read of it comes in time
                 return await self._client.send(request, stream=True)
         except (httpx2.ReadTimeout, TimeoutError) as error:
@@ -100,6 +126,20 @@ def _range_headers(rest: Continuation | None) -> dict[str, str]:
         return {}
     condition = {} if rest.validator is None else {"If-Range": rest.validator}
     return {"Range": rest.field(), **condition}
+
+
+def _tell_what_came(response: httpx2.Response) -> None:
+    stream = response.extensions.get("network_stream")
+    if isinstance(stream, CountedStream):
+        stream.answered(None if "transfer-encoding" in response.headers else response.num_bytes_downloaded)
+
+
+def _conditions(url: str, known: Sighting | None) -> dict[str, str]:
+    """Only for whoever sent them: another host's entity tags mean nothing to this one."""
+    if known is None or known.candidate != url:
+        return {}
+    conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.modified}
+    return {name: value for name, value in conditions.items() if value}
 
 
 def _reason(error: Exception) -> str:
@@ -127,18 +167,23 @@ def _believed(response: httpx2.Response, asked: str, rest: Continuation | None) 
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.lower() not in ("", "identity"):
         raise UpstreamEncoded("upstream sent an encoded body although identity was asked for", url=asked)
-    declared = response.headers.get("content-length", "")
-    length = int(declared) if declared.isascii() and declared.isdigit() else None
-    etag = response.headers.get("etag", "")
-    is_delimited = length is not None or "transfer-encoding" in response.headers
-    version = Version(asked, length, etag if _STRONG_TAG.match(etag) else None, _settled(response), is_delimited)
+    version = _version(response, asked)
     filling = response.headers.get(STATE_HEADER) == FILLING
     if rest is None or response.status_code == 200:
-        return Body(version, 0, _blocks(response, asked, length), is_filling=filling)
+        return Body(version, 0, _blocks(response, asked, version.length), is_filling=filling)
     total = _believed_total(response, version, rest)
     stop = total if rest.stop is None else min(rest.stop, total)
-    version = Version(asked, total, version.etag, version.modified)
-    return Body(version, rest.start, _blocks(response, asked, stop - rest.start), stop, filling)
+    blocks = _blocks(response, asked, stop - rest.start)
+    return Body(replace(version, length=total), rest.start, blocks, stop, filling)
+
+
+def _version(response: httpx2.Response, asked: str) -> Version:
+    declared = response.headers.get("content-length", "")
+    length = int(declared) if declared.isascii() and declared.isdigit() else None
+    etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
+    strong = etag if etag and _STRONG_TAG.match(etag) else None
+    is_delimited = length is not None or "transfer-encoding" in response.headers
+    return Version(asked, length, strong, _settled(response), is_delimited, etag, modified)
 
 
 def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None) -> FetchError:

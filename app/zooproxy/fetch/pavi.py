@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from zooproxy.errors import UnsupportedSource, UpstreamUnreachable
+from zooproxy.fetch.sighting import Sighting
 from zooproxy.fetch.upstream import Allows, Body, Continuation, Version
 
 _SCHEME: Final = "pavi://"
@@ -40,6 +41,13 @@ class PaviUpstream:
                 raise UpstreamUnreachable(f"pavi did not deliver the model: {type(error).__name__}", url=url) from error
             with target.open("rb") as file:
                 yield Body(Version(url, length), 0, _blocks(file))
+
+    async def look(self, url: str, allows: Allows, known: Sighting | None = None) -> Sighting:  # noqa: ARG002
+        """
+        Raises:
+            UnsupportedSource: always; the package does nothing but download.
+        """
+        raise UnsupportedSource("pavi tells nothing of a model but its bytes")
 
 
 def _modelcloud() -> Any:

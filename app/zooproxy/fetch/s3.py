@@ -11,7 +11,7 @@ import asyncio
 import importlib
 import re
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from zooproxy.errors import (
     UpstreamTruncated,
     UpstreamUnreachable,
 )
+from zooproxy.fetch.sighting import Sighting
 from zooproxy.fetch.upstream import Allows, Body, Continuation, Patience, Version
 from zooproxy.names.reference import ObjectReference, parse
 
@@ -69,14 +70,19 @@ class S3Upstream:
             UpstreamStalled: no answer in time; or, while reading blocks, nothing came for too long.
             UpstreamTruncated: while reading blocks.
         """
-        named = parse(url)
-        if not isinstance(named, ObjectReference):
-            raise UnsupportedSource(f"{url} names no object")
+        named = _named(url)
         client = await self._client(named.cluster or DEFAULT)
         response = await _asked(client, named, url, rest)
         # An unread body would keep its connection.
         async with response["Body"] as stream:
             yield _body(response, stream, url, rest)
+
+    async def look(self, url: str, allows: Allows, known: Sighting | None = None) -> Sighting:  # noqa: ARG002
+        """As ``get``, without a body."""
+        named = _named(url)
+        client = await self._client(named.cluster or DEFAULT)
+        response = await _answered(client.head_object(Bucket=named.bucket, Key=named.key), url)
+        return Sighting(url, response.get("ContentLength"), response.get("ETag"))
 
     async def _client(self, name: str) -> Any:
         async with self._turn:
@@ -141,13 +147,24 @@ async def open_s3(
         yield S3Upstream(clusters, stack, patience, ca_file)
 
 
+def _named(url: str) -> ObjectReference:
+    named = parse(url)
+    if not isinstance(named, ObjectReference):
+        raise UnsupportedSource(f"{url} names no object")
+    return named
+
+
 async def _asked(client: Any, named: ObjectReference, url: str, rest: Continuation | None) -> Any:
-    errors = importlib.import_module("botocore.exceptions")
     asked: dict[str, str] = {} if rest is None else {"Range": rest.field()}
     if rest is not None and rest.validator is not None and rest.validator.startswith('"'):
         asked["IfMatch"] = rest.validator
+    return await _answered(client.get_object(Bucket=named.bucket, Key=named.key, **asked), url)
+
+
+async def _answered(call: Awaitable[Any], url: str) -> Any:
+    errors = importlib.import_module("botocore.exceptions")
     try:
-        return await client.get_object(Bucket=named.bucket, Key=named.key, **asked)
+        return await call
     except errors.ClientError as error:
         raise _refusal(error, url) from error
     except errors.ReadTimeoutError as error:

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from zooproxy.fetch.sighting import Sighting
+
 Allows = Callable[[str], bool]
 
 
@@ -28,6 +30,7 @@ class Version:
         etag: a strong entity tag, quotes included; a weak one proves nothing here.
         modified: Last-Modified, where it is old enough to be a strong validator (RFC 9110, section 8.8.2.2).
         is_delimited: a body that is cut short will be known for it; one that ends with its connection will not.
+        sent_etag, sent_modified: the headers as they came, good for seeing a change and for nothing else.
     """
 
     url: str
@@ -35,11 +38,18 @@ class Version:
     etag: str | None = None
     modified: str | None = None
     is_delimited: bool = True
+    sent_etag: str | None = None
+    sent_modified: str | None = None
 
     @property
     def validator(self) -> str | None:
         """What If-Range may carry."""
         return self.etag or self.modified
+
+    @property
+    def sighting(self) -> Sighting:
+        """What to compare a later look with."""
+        return Sighting(self.url, self.length, self.sent_etag or self.etag, self.sent_modified or self.modified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +97,14 @@ class Upstream(Protocol):
 
         Raises:
             FetchError: it cannot be had, or what came is not what was asked for.
+        """
+        ...
+
+    async def look(self, url: str, allows: Allows, known: Sighting | None = None) -> Sighting:
+        """What there is at ``url``, without its body; ``known`` itself where nothing has changed since.
+
+        Raises:
+            FetchError: it cannot be had.
+            UnsupportedSource: this kind of upstream tells nothing but the bytes.
         """
         ...

@@ -15,13 +15,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from zooproxy.cache.blobs import BlobStore, HeldBlob
 from zooproxy.cache.database import Database
 from zooproxy.cache.index import HeldSource
 from zooproxy.cache.leases import Lease, Leases, Staged
 from zooproxy.cache.shelf import Shelf
+from zooproxy.cache.sightings import OK, Known
 from zooproxy.digest import Sha256
 from zooproxy.errors import (
     BlobAbsent,
@@ -37,7 +38,9 @@ from zooproxy.errors import (
 from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.policy import host_of
 from zooproxy.fetch.proof import Wanted
+from zooproxy.fetch.sighting import Glance, Sighting
 from zooproxy.fetch.slots import Interest, Slots, Turn
+from zooproxy.fetch.upstream import Version
 from zooproxy.provide.events import Events
 from zooproxy.provide.fill_reports import Ended, report, report_of_another
 from zooproxy.provide.growing import Growing
@@ -90,18 +93,31 @@ class Fills:
         """As ``fill``, to be read while it runs; its failure is told by what is returned."""
         return self.start(wanted).growing
 
-    def start(self, wanted: Wanted, *, urgent: bool = True, ref: str | None = None) -> Running:
+    async def fill_anew(self, wanted: Wanted) -> HeldSource:
+        """As ``fill``, behind all that somebody waits for, and fetched although it is held."""
+        return await asyncio.shield(self.start(wanted, urgent=False, anew=True).task)
+
+    async def look(self, url: str, known: Sighting | None, *, everyone: bool) -> list[Glance]:
+        """Asks upstream about ``url``, not for its bytes; behind all that somebody waits for.
+
+        Raises:
+            Offline, SourceError: nobody may be asked.
+        """
+        self._check(url, "cannot be asked about while")
+        async with self._policy.slots.hold(Turn(host_of(url), Interest(urgent=False))):
+            return await self._fetcher.look(url, known, everyone=everyone)
+
+    def start(self, wanted: Wanted, *, urgent: bool = True, ref: str | None = None, anew: bool = False) -> Running:
         """The fill of ``wanted.url``, begun now if none runs. ``urgent``: somebody waits for it.
 
         Raises:
             Offline, SourceError: it will not be begun.
         """
-        if self._policy.offline:
-            raise Offline(f"{wanted.url} is not held and this proxy is set to OFFLINE; bring it in while online")
-        self._fetcher.check(wanted.url)
+        self._check(wanted.url, "is not held and")
         running = self._running.get(wanted.url)
         if running is None:
-            running = Running(wanted, Growing(wanted.url, wanted.pin), Turn(host_of(wanted.url), Interest(urgent)))
+            turn = Turn(host_of(wanted.url), Interest(urgent))
+            running = Running(wanted, Growing(wanted.url, wanted.pin), turn, anew)
             self._running[wanted.url] = running
             running.task = asyncio.create_task(self._supervised(running))
             running.task.add_done_callback(lambda task: self._landed(running, task))
@@ -110,6 +126,11 @@ class Fills:
         if ref is not None:
             running.refs.add(ref)
         return running
+
+    def _check(self, url: str, words: str) -> None:
+        if self._policy.offline:
+            raise Offline(f"{url} {words} this proxy is set to OFFLINE; bring it in while online")
+        self._fetcher.check(url)
 
     async def reports(self) -> list[FillAnswer]:
         """Every fill that runs, here or in another process, and those that ended lately here."""
@@ -175,7 +196,7 @@ class Fills:
     async def _run(self, running: Running) -> tuple[HeldSource, HeldBlob]:
         wanted, dead = await self._trusting(running), None
         while True:
-            found = await self._found(wanted)
+            found = None if running.anew else await self._found(wanted)
             if found is not None:
                 return found
             lease = await self._leases.take(wanted.url, dead)
@@ -186,6 +207,7 @@ class Fills:
                     _log.warning("%s", error)
             else:
                 _log.info("fill is followed, another process leads: %s", wanted.url)
+                running.anew = False  # what that one publishes is as new
                 dead = await watch(lease, self._leases, self._ground.store, running.growing, self._policy.pulse)
 
     async def _trusting(self, running: Running) -> Wanted:
@@ -260,7 +282,9 @@ class Fills:
             await landing.resume(lease)
             await self._fetcher.fetch(wanted, landing, running.turn.interest)
             blob = await landing.commit()
-            return await self._shelf.publish(wanted.url, blob, lease), blob
+            held = await self._shelf.publish(wanted.url, blob, lease)
+            await self._remember(wanted.url, landing.version)
+            return held, blob
         except (FetchError, asyncio.CancelledError):
             kept = 0 if running.stop.is_set() else await landing.keep()
             await self._leave(landing, lease, kept)
@@ -270,6 +294,15 @@ class Fills:
             if isinstance(error, SourceChanged):
                 await self._quarantined(running, error)
             raise
+
+    async def _remember(self, url: str, version: Version | None) -> None:
+        """Whose bytes they were, for whoever asks later whether they are still the same."""
+        if version is None:
+            return
+        try:
+            await self._shelf.index.sightings.fetched(url, Known(*astuple(version.sighting)), OK)
+        except CacheError as error:
+            _log.warning("what %s said of itself was not written down: %s", url, error)
 
     async def _leave(self, landing: Landing, lease: Lease, kept: int) -> None:
         await landing.discard()

@@ -40,6 +40,10 @@ class Pins:
     def of(self, url: str) -> Sha256 | None:
         return self._by_url.get(url)
 
+    def urls(self) -> frozenset[str]:
+        """Of every source that has a pin."""
+        return frozenset(self._by_url)
+
     def wanted(self, resolution: Resolution) -> Wanted:
         """What is known of the bytes of a source."""
         source = resolution.source

@@ -26,6 +26,8 @@ from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.rendition_digests import RenditionDigests
 from zooproxy.provide.renditions import Renditions
+from zooproxy.provide.revalidation import Revalidation
+from zooproxy.provide.rounds import Rounds
 from zooproxy.provide.stock import Stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.wire import fills as fills_wire
@@ -46,6 +48,8 @@ class Held:
     tensor_indexes: TensorIndexes
     derived: Derived
     stock: Stock
+    revalidation: Revalidation
+    rounds: Rounds
 
 
 class Provider:
@@ -55,6 +59,7 @@ class Provider:
         self._held = held
         self.fills = fills
         self.stock = held.stock
+        self.rounds = held.rounds
         self._renditions = Renditions()
         self.rendition_digests = RenditionDigests()
 
@@ -104,8 +109,12 @@ class Provider:
 
     async def peek(self, resolution: Resolution) -> HeldBlob | None:
         """The source's blob if it is held; fetches nothing, and is no use of the blob."""
-        held = await self._row(self._wanted(resolution))
-        return await self._opened(held) if held else None
+        wanted = self._wanted(resolution)
+        held = await self._row(wanted)
+        if held is None:
+            return None
+        self._held.revalidation.wake(wanted, held)
+        return await self._opened(held)
 
     async def raw(self, resolution: Resolution) -> HeldBlob:
         """The source's blob: held, or filled first.

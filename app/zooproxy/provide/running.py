@@ -16,11 +16,15 @@ from zooproxy.wire.fills import QUEUED
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """What is wanted, how far it is, who asked for it; ``stop`` is set to cancel it, ``task`` is its supervisor."""
+    """What is wanted, how far it is, who asked for it; ``stop`` is set to cancel it, ``task`` is its supervisor.
+
+    ``anew``: what is held is no answer; the source may have changed.
+    """
 
     wanted: Wanted
     growing: Growing
     turn: Turn
+    anew: bool = False
     refs: set[str] = field(default_factory=set)
     begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     state: str = QUEUED

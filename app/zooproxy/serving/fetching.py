@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from zooproxy.cache.database import Database
+from zooproxy.cache.hosts import HostsSeen
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.space import Space
 from zooproxy.fetch.attempt import Limits, Segments
 from zooproxy.fetch.certificates import trusted_certificates
 from zooproxy.fetch.fetcher import Fetcher
+from zooproxy.fetch.hosts import Hosts
 from zooproxy.fetch.http import open_http
 from zooproxy.fetch.local_files import LocalFiles
 from zooproxy.fetch.pace import Bandwidth, MinimumRate
@@ -23,7 +25,9 @@ from zooproxy.fetch.slots import Slots
 from zooproxy.fetch.upstream import Patience, Upstream
 from zooproxy.names import local_files
 from zooproxy.names.catalog import Catalog
+from zooproxy.provide.events import Events
 from zooproxy.provide.fills import Fills, Policy, open_fills
+from zooproxy.provide.host_watch import HostWatch
 from zooproxy.provide.landing import Ground
 from zooproxy.provide.site_catalog import LOCAL_FOLDER
 from zooproxy.serving.settings import Settings
@@ -70,6 +74,10 @@ class Fetching:
             upstreams["pavi"] = PaviUpstream()
             fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
             yield await stack.enter_async_context(open_fills(fetcher, ground, shelf, database, policy))
+
+    def host_watch(self, database: Database, events: Events) -> HostWatch:
+        patience = Patience(self._settings.connect_seconds, self._settings.stall_seconds)
+        return HostWatch(Hosts(self._exempt(), self._certificates, patience), HostsSeen(database), events)
 
     def _clusters(self) -> dict[str, Cluster]:
         return {

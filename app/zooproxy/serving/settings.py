@@ -235,6 +235,22 @@ class Settings(BaseSettings):
     minimum_rate_seconds: Annotated[float, Field(description="the time over which the minimum rate is taken", gt=0)] = (
         60.0
     )
+    watch_hours: Annotated[
+        float,
+        Field(
+            description="how often each source that is held or pinned is asked whether it is still there and still the "
+            "same, and its host for its addresses and certificate; spread over that time; 0 never asks",
+            ge=0,
+        ),
+    ] = 0
+    revalidate_seconds: Annotated[
+        int,
+        Field(
+            description="how long what is held counts as fresh where no digest is published or pinned; then upstream "
+            "is asked in the background whether it has changed; 0 never asks",
+            ge=0,
+        ),
+    ] = 86_400
     bandwidth: Annotated[int, Field(description="bytes per second of all fills together; 0 for any", ge=0)] = 0
 
     @classmethod

@@ -42,17 +42,21 @@ from zooproxy.provide.audit import AuditLog
 from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.derived import Derived
 from zooproxy.provide.keyring import open_keyring
+from zooproxy.provide.lookout import Lookout
 from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider
 from zooproxy.provide.quarantine import Quarantine
 from zooproxy.provide.reader_process import ReaderProcess
 from zooproxy.provide.reconciliation import Reconciliation, reconciled
+from zooproxy.provide.revalidation import open_revalidation
+from zooproxy.provide.rounds import Rounds, Schedule, open_rounds
 from zooproxy.provide.scrubber import Pace, Scrubber, scrubbing, telling
 from zooproxy.provide.site_catalog import site_sections
 from zooproxy.provide.stock import open_stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.provide.verification import Verification
+from zooproxy.provide.watched import WatchedSources
 from zooproxy.serving.access import Access, SettingsTokens
 from zooproxy.serving.fetching import Fetching
 from zooproxy.serving.gate import Gate
@@ -90,7 +94,17 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(derived.close)
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
         stock = await stack.enter_async_context(open_stock(index, CachePins(database)))
-        provider = Provider(names, pins, Held(shelf, tensor_indexes, derived, stock), fills)
+        lookout = Lookout(fills, index)
+        stack.push_async_callback(lookout.close)
+        seconds = 0 if settings.offline else settings.revalidate_seconds
+        revalidation = await stack.enter_async_context(open_revalidation(lookout, index, seconds))
+        watched = WatchedSources(names, pins, index, CachePins(database)).all
+        schedule = Schedule(settings.watch_hours, settings.offline)
+        host_watch = fetching.host_watch(database, fills.events)
+        rounds = Rounds(lookout, host_watch, index.sightings, watched, schedule)
+        await stack.enter_async_context(open_rounds(rounds))
+        held = Held(shelf, tensor_indexes, derived, stock, revalidation, rounds)
+        provider = Provider(names, pins, held, fills)
         stack.push_async_callback(provider.rendition_digests.close)
         keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
         if settings.scrub_bytes_per_second:
