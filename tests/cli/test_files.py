@@ -13,7 +13,9 @@ import safetensors.torch
 import torch
 
 from formats.checkpoint_files import assert_same
+from formats.test_sniff import whole_files
 from zooproxy.cli import main
+from zooproxy.formats.sniff import Container
 
 CHECKPOINTS = pathlib.Path(__file__).parent.parent / "data" / "checkpoints"
 
@@ -81,6 +83,27 @@ def test_convert_part_of_it_to_half_the_bytes(file, tmp_path):
     ours = torch.load(tmp_path / "half", weights_only=True)
     assert list(ours) == ["weight", "bias"]
     assert torch.equal(ours["weight"], expected["0.weight"].bfloat16())
+
+
+def test_convert_keeps_statistics_unless_asked(file, tmp_path):
+    out = str(tmp_path / "half.safetensors")
+    for options, dtype in ([], torch.float32), (["--buffers"], torch.bfloat16):
+        assert main(["convert", "--dtype", "bf16", *options, str(file), out]) == 0
+        assert safetensors.torch.load_file(out)["1.running_mean"].dtype is dtype
+
+
+@pytest.mark.parametrize("case", whole_files())
+def test_inspect_tells_every_container(case, tmp_path, capsys):
+    data, container = whole_files()[case]
+    path = tmp_path / "x"
+    path.write_bytes(data)
+    status = main(["inspect", str(path)])
+    told = capsys.readouterr()
+    if status == 0:
+        assert f"container  {container.value}\n" in told.out
+    else:
+        assert container in (Container.TORCH_TAR, Container.ZIPPED, Container.TORCH_PACKAGE, Container.PT2)
+        assert container.words in told.err
 
 
 def test_convert_over_its_own_source_replaces_it_whole(file):

@@ -8,16 +8,24 @@ from typing import Any
 import pytest
 import torch
 
-from formats.checkpoint_files import checkpoint, digested, loaded, mapping, name, rendered, saved, tensor, tuple_of
+from formats.checkpoint_files import (
+    as_client,
+    checkpoint,
+    digested,
+    loaded,
+    mapping,
+    name,
+    rendered,
+    saved,
+    tensor,
+    tuple_of,
+)
 from formats.unusual_tensors import ODD, described, odd
-from zooproxy.client.assembly import tensors_of, tree_from_json, tree_with_tensors
-from zooproxy.client.plan import plan_of
-from zooproxy.client.storages import Buffer
+from zooproxy.client.assembly import tree_with_tensors
 from zooproxy.errors import MalformedCheckpoint, UnsupportedFormat
 from zooproxy.formats.forms import Form, recast_of, rendition, selected
 from zooproxy.formats.variants import refuse_odd_tensors
 from zooproxy.provide.derivation import Derivation
-from zooproxy.wire import plain
 from zooproxy.wire.plain import Inert, TensorRef
 from zooproxy.wire.tensors import TensorIndex
 from zooproxy.wire.unusual_tensors import is_described
@@ -26,16 +34,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::Deprecat
 
 
 def with_client(data: bytes, index: TensorIndex | None = None) -> Any:
-    """What the client makes of the index's JSON; what it makes of the index itself must be the same."""
+    """What the client makes of what the server would describe."""
     index = index or digested(data)
     refuse_odd_tensors(index, but_described=True)
-    plan = plan_of(index)
-    buffer = Buffer(plan.size)
-    for span in plan.spans:
-        buffer.view[span.at : span.at + span.size] = data[span.start : span.stop]
-    tensors = tensors_of(index, plan, buffer, "cpu")
-    given = tree_from_json(plain.to_json(index.tree), tensors)
-    here = tree_with_tensors(index.tree, tensors)
+    given, here = as_client(index, data)
     for key, value in here.items():
         assert not isinstance(value, torch.Tensor) or described(value) == described(given[key])
     return given

@@ -23,6 +23,9 @@ def test_a_derived_blob_is_made_once_and_survives_a_restart(start_proxy: StartPr
     ours = safetensors.torch.load(first.content)
     assert torch.equal(ours["w"], value["w"].bfloat16())
     assert torch.equal(ours["bn.running_mean"], value["bn.running_mean"])
+    all_of_it = proxy.get("/v1/checkpoint", REF, dtype="bf16", buffers="convert")
+    assert safetensors.torch.load(all_of_it.content)["bn.running_mean"].dtype is torch.bfloat16
+    assert proxy.get("/v1/tensors", REF, dtype="bf16", buffers="convert").json()["tensors"][1]["dtype"] == "bfloat16"
     index = proxy.get("/v1/tensors", REF, dtype="fp16").json()
     assert index["tensors"][0]["dtype"] == "float16"
     assert index["blob"] != proxy.get("/v1/resolve", REF).json()["sha256"]

@@ -10,9 +10,13 @@ from typing import Any
 
 import torch
 
+from zooproxy.client.assembly import tensors_of, tree_from_json, tree_with_tensors
+from zooproxy.client.plan import plan_of
+from zooproxy.client.storages import Buffer
 from zooproxy.digest import Sha256
 from zooproxy.formats.reader import read_tensor_index, with_digests
 from zooproxy.formats.segments import Literal, Rendition
+from zooproxy.wire import plain
 from zooproxy.wire.plain import Inert, TensorRef
 from zooproxy.wire.tensors import DTYPE_SIZES, TensorIndex
 
@@ -43,6 +47,16 @@ def rendered(rendition: Rendition, data: bytes) -> bytes:
         piece.data if isinstance(piece, Literal) else data[piece.offset : piece.offset + piece.length]
         for piece in rendition.segments
     )
+
+
+def as_client(index: TensorIndex, data: bytes) -> tuple[Any, Any]:
+    """What our client makes of the index's JSON, and of the index itself."""
+    plan = plan_of(index)
+    buffer = Buffer(plan.size)
+    for span in plan.spans:
+        buffer.view[span.at : span.at + span.size] = data[span.start : span.stop]
+    tensors = tensors_of(index, plan, buffer, "cpu")
+    return tree_from_json(plain.to_json(index.tree), tensors), tree_with_tensors(index.tree, tensors)
 
 
 def rebuilt(index: TensorIndex, data: bytes) -> Any:

@@ -81,6 +81,13 @@ def test_statistics_and_integers_keep_their_dtype():
     }
 
 
+def test_statistics_are_converted_where_that_is_asked_for():
+    module = torch.nn.BatchNorm2d(4)
+    ours = served(saved(module.state_dict()), Form(dtype="bf16", buffers=True))
+    assert {str(ours[name].dtype) for name in ("weight", "running_mean", "running_var")} == {"torch.bfloat16"}
+    assert ours["num_batches_tracked"].dtype is torch.int64
+
+
 def test_ties_strides_and_order_survive_a_change_of_dtype():
     base = torch.randn(60)
     value = {"a": base, "b": base.reshape(6, 10).t(), "c": base[7:20:3], "d": torch.randn(2, 2), "a again": base}

@@ -41,6 +41,7 @@ def add_to(commands: Any) -> None:
     convert.add_argument("--format", choices=FORMATS, help="by default what OUT's suffix says, else safetensors")
     convert.add_argument("--prefix", help="keep the tensors under this prefix and strip it")
     convert.add_argument("--dtype", choices=tuple(DTYPES), help="convert floating tensors")
+    convert.add_argument("--buffers", action="store_true", help="--dtype converts running means and variances too")
     convert.set_defaults(run=_convert)
 
 
@@ -122,7 +123,7 @@ def _system_errors(path: Path) -> Iterator[None]:
 
 def _convert(options: argparse.Namespace) -> int:
     chosen = options.format or (PTH if options.target.suffix in (".pth", ".pt") else SAFETENSORS)
-    form = Form(options.variant, chosen, options.prefix, options.dtype)
+    form = Form(options.variant, chosen, options.prefix, options.dtype, options.buffers)
     with _system_errors(options.target), _opened(options.source) as (file, size):
         part = selected(read_tensor_index(file, size, _UNNAMED), form, None)
         recast = recast_of(part, form)

@@ -18,15 +18,19 @@ from zooproxy.wire.unusual_tensors import QUANTISED
 
 @dataclass(frozen=True)
 class Form:
-    """What of a checkpoint is wanted, in the wire's words; ``variant`` is full or model."""
+    """What of a checkpoint is wanted, in the wire's words; ``variant`` is full or model.
+
+    ``buffers``: ``dtype`` is meant for the statistics of normalisation too.
+    """
 
     variant: str = MODEL
     format: str = SAFETENSORS
     prefix: Optional[str] = None
     dtype: Optional[str] = None
+    buffers: bool = False
 
 
-#: Buffers that lose their meaning with their precision; they keep their dtype.
+#: Buffers that lose their meaning with their precision; they keep their dtype unless asked.
 _STATISTICS = ("running_mean", "running_var")
 _FLOATING = frozenset({"bfloat16", "float16", "float32", "float64"})
 
@@ -35,9 +39,9 @@ _FLOATING = frozenset({"bfloat16", "float16", "float32", "float64"})
 class Recast:
     """What has to be done to tensors that no range of the blob expresses.
 
-    ``dtype``: what floating tensors of 16 bits and more become, statistics of normalisation apart; None leaves them.
+    ``dtype``: what floating tensors of 16 bits and more become; None leaves them.
     ``contiguous``: each tensor is laid out row-major and little-endian, in a storage of its own. ``kept``: names of
-    tensors that keep their dtype whatever it is.
+    tensors that keep their dtype whatever it is: statistics of normalisation, scales of quantised tensors.
     """
 
     dtype: Optional[str]
@@ -46,7 +50,7 @@ class Recast:
 
     def target(self, tensor: Tensor) -> str:
         """The dtype that ``tensor`` gets."""
-        kept = tensor.dtype not in _FLOATING or tensor.name.endswith(_STATISTICS) or tensor.name in self.kept
+        kept = tensor.dtype not in _FLOATING or tensor.name in self.kept
         return tensor.dtype if kept or self.dtype is None else self.dtype
 
 
@@ -55,7 +59,7 @@ def recast_of(part: TensorIndex, form: Form, *, as_file: bool = True) -> Optiona
 
     ``as_file``: bytes in the form's format are wanted; else a tensor index, whose tensors may be strided.
     """
-    recast = Recast(form.dtype and DTYPES[form.dtype], False, _scales(part) if form.dtype else frozenset())
+    recast = Recast(DTYPES[form.dtype], False, _kept(part, form)) if form.dtype else Recast(None, False)
     swapped = part.byteorder != "little"
     if form.format == SAFETENSORS and as_file:
         if any(recast.target(tensor) not in SAFETENSORS_DTYPES for tensor in part.tensors):
@@ -66,6 +70,11 @@ def recast_of(part: TensorIndex, form: Form, *, as_file: bool = True) -> Optiona
         recast = replace(recast, contiguous=swapped)
     changes = any(recast.target(tensor) != tensor.dtype for tensor in part.tensors)
     return recast if changes or recast.contiguous else None
+
+
+def _kept(part: TensorIndex, form: Form) -> frozenset[str]:
+    statistics = () if form.buffers else (t.name for t in part.tensors if t.name.endswith(_STATISTICS))
+    return _scales(part).union(statistics)
 
 
 def _scales(part: TensorIndex) -> frozenset[str]:

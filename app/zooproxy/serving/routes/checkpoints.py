@@ -52,6 +52,13 @@ Dtype = Annotated[
         openapi_examples={"as published": {"value": None}, "half the bytes": {"value": "bf16"}},
     ),
 ]
+Buffers = Annotated[
+    Literal["convert"] | None,
+    Query(
+        description="`convert`: `dtype` is meant for running means and variances too",
+        openapi_examples={"kept": {"value": None}, "converted": {"value": "convert"}},
+    ),
+]
 Digests = Annotated[
     Literal["wait"] | None,
     Query(
@@ -69,7 +76,7 @@ BYTES: dict[int | str, dict[str, Any]] = {
 }
 #: The longest that an answer waits for digests; a client's patience with a silent connection is longer.
 DIGESTS_SECONDS: Final = 20.0
-_PARAMETERS = only("ref", "variant", "format", "prefix", "dtype")
+_PARAMETERS = only("ref", "variant", "format", "prefix", "dtype", "buffers")
 _IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
@@ -78,14 +85,21 @@ async def _form(
     format: Format = "safetensors",  # noqa: A002  # the wire's word
     prefix: Prefix = None,
     dtype: Dtype = None,
+    buffers: Buffers = None,
 ) -> Form | None:
     """None for raw."""
     if variant != routes.RAW:
-        return Form(variant, format, prefix, dtype)
-    for name, given in (("prefix", prefix), ("dtype", dtype)):
+        return Form(variant, format, prefix, dtype, buffers is not None)
+    for name, given in (("prefix", prefix), ("dtype", dtype), ("buffers", buffers)):
         if given is not None:
             raise BadRequest(f"{name}: a raw checkpoint is served as published; ask for variant=model, which takes one")
     return None
+
+
+async def _read_form(
+    variant: ReadVariant = "model", prefix: Prefix = None, dtype: Dtype = None, buffers: Buffers = None
+) -> Form:
+    return Form(variant, prefix=prefix, dtype=dtype, buffers=buffers is not None)
 
 
 @router.get(
@@ -159,22 +173,20 @@ async def _representation(
         **problems(400, 403, 404, 422, 501, 502, 503, 507),
     },
     summary="A checkpoint's tensor index",
-    dependencies=[only("ref", "variant", "prefix", "dtype", "digests")],
+    dependencies=[only("ref", "variant", "prefix", "dtype", "buffers", "digests")],
     openapi_extra=declared(READ),
 )
 async def tensors(
     resolution: Resolved,
     provider: Wired,
-    variant: ReadVariant = "model",
-    prefix: Prefix = None,
-    dtype: Dtype = None,
+    form: Annotated[Form, Depends(_read_form)],
     digests: Digests = None,
 ) -> Response:
     """Tensors with their byte ranges in the blob and their digests, and the plain values around them.
 
     A storage's sha256 is null until it is known: it is computed behind the first request for a blob.
     """
-    index = await _index(provider, resolution, Form(variant, prefix=prefix, dtype=dtype), proven=digests is not None)
+    index = await _index(provider, resolution, form, proven=digests is not None)
     body = await asyncio.to_thread(_json, index)
     return Response(body, media_type="application/json", headers=warning_headers(resolution))
 
