@@ -57,6 +57,9 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── DatabaseTooNew
     │   ├── DatabaseDamaged
     │   ├── LeaseLost
+    │   ├── BlobPinned
+    │   ├── BlobInUse
+    │   ├── BlobLeft
     │   └── OutOfSpace
     ├── LockError                     weights.lock, and what it does not allow
     │   ├── MalformedLock
@@ -485,20 +488,46 @@ class LeaseLost(CacheError):
     title = "Lease lost"
 
 
+class BlobPinned(CacheError):
+    slug = "blob-pinned"
+    title = "Blob pinned"
+
+
+class BlobInUse(CacheError):
+    """It is being read or published at the moment."""
+
+    slug = "blob-in-use"
+    title = "Blob in use"
+
+
+class BlobLeft(CacheError):
+    """It was removed between the look-up and the reply; whoever asks again has it fetched."""
+
+    slug = "blob-left"
+    title = "Blob left"
+
+
 class OutOfSpace(CacheError):
-    """There is no room; ``needed`` and ``free`` in bytes where they are known."""
+    """There is no room; where they are known, bytes: ``needed``, ``free``, held but ``pinned``, held but ``in_use``."""
 
     slug = "out-of-space"
     title = "Out of space"
 
-    def __init__(self, message: str, *, needed: Optional[int] = None, free: Optional[int] = None) -> None:
+    def __init__(
+        self, message: str, *, needed: Optional[int] = None, free: int = 0, pinned: int = 0, in_use: int = 0
+    ) -> None:
         super().__init__(message)
         self.needed = needed
         self.free = free
+        self.pinned = pinned
+        self.in_use = in_use
 
     @property
     def extras(self) -> Mapping[str, object]:
-        return {} if self.needed is None else {"needed_bytes": self.needed, "free_bytes": self.free}
+        if self.needed is None:
+            return {}
+        held = {"pinned_bytes": self.pinned, "in_use_bytes": self.in_use}
+        return {"needed_bytes": self.needed, "free_bytes": self.free, **held}
 
 
 # -- weights.lock -----------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ def final(root: Path) -> Path:
 
 
 def files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*") if not path.is_dir())
+    """All but the locks, which hold nothing."""
+    return sorted(path for path in root.rglob("*") if not path.is_dir() and path.parent != root / "locks")
 
 
 async def put(root: Path, disk: Disk | None = None) -> HeldBlob:

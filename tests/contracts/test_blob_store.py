@@ -406,3 +406,82 @@ async def test_bytes_where_none_are_awaited_are_refused_and_end_the_staging(stor
     with pytest.raises(CacheError):
         await staged.write(b"xx")
     assert await store.sweep() == 0
+
+
+async def test_claim_holds_what_nobody_uses_and_says_what_is_not_there(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    async with store.claim([DIGEST, OTHER]) as claim:
+        assert (set(claim.sizes), claim.busy) == ({DIGEST, OTHER}, frozenset())
+        assert (claim.sizes[DIGEST] > 0, claim.sizes[OTHER]) == (True, 0)
+        async with store.claim([DIGEST]) as second:
+            assert (dict(second.sizes), second.busy) == ({}, {DIGEST})
+    async with store.claim([DIGEST]) as claim:
+        assert not claim.busy
+
+
+async def test_blob_that_is_read_is_busy_until_its_file_is_closed_but_for_those_who_do_not_care(
+    store: BlobStore,
+) -> None:
+    blob = await put(store, CONTENT)
+    with blob.file() as first, blob.file() as second:
+        first.close()
+        async with store.claim([DIGEST]) as claim:
+            assert claim.busy == {DIGEST}
+        async with store.claim([DIGEST], read_too=True) as claim:
+            assert set(claim.sizes) == {DIGEST}
+            await store.remove(DIGEST)
+        assert second.read() == CONTENT
+    async with store.claim([DIGEST]) as claim:
+        assert dict(claim.sizes) == {DIGEST: 0}
+
+
+async def test_committed_blob_is_busy_until_its_stage_is_left(store: BlobStore) -> None:
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        await staged.commit()
+        async with store.claim([DIGEST], read_too=True) as claim:
+            assert claim.busy == {DIGEST}
+    async with store.claim([DIGEST]) as claim:
+        assert not claim.busy
+
+
+async def test_commit_of_a_claimed_blob_waits_until_the_claim_ends_and_is_held_then(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    async with await store.stage() as staged:
+        await staged.write(CONTENT)
+        async with store.claim([DIGEST]) as claim:
+            assert not claim.busy
+            committing = asyncio.create_task(staged.commit())
+            assert not (await asyncio.wait([committing], timeout=0.05))[0]
+            await store.remove(DIGEST)
+        await committing
+    assert await is_held(store, DIGEST)
+
+
+async def test_commit_whose_caller_is_cancelled_lets_go_of_the_blob_all_the_same(store: BlobStore) -> None:
+    async def fill() -> None:
+        async with await store.stage() as staged:
+            await staged.write(CONTENT)
+            await staged.commit()
+
+    async with store.claim([DIGEST]):
+        task = asyncio.create_task(fill())
+        await asyncio.wait([task], timeout=0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with asyncio.timeout(10):
+        while True:
+            async with store.claim([DIGEST]) as claim:
+                if not claim.busy:
+                    break
+            await asyncio.sleep(0.01)
+
+
+async def test_one_at_a_time_is_alone_with_a_kind_of_work(store: BlobStore) -> None:
+    async with store.alone("sweeping", 1), store.alone("mopping", 1):
+        with pytest.raises(CacheError, match="busy with the same"):
+            async with store.alone("sweeping", 0.01):
+                pass
+    async with store.alone("sweeping", 1):
+        pass

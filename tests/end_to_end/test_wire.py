@@ -235,6 +235,12 @@ def test_the_openapi_document_describes_every_route_with_examples(proxy: ProxyPr
         "/v1/fills/{id}",
         "/v1/events",
         "/v1/cache/accepted",
+        "/v1/cache/pins",
+        "/v1/cache",
+        "/v1/cache/blobs",
+        "/v1/cache/blobs/{sha256}",
+        "/v1/cache/gc",
+        "/v1/audit",
         "/healthz",
         "/readyz",
     }

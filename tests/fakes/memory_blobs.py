@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from typing import BinaryIO
 
-from zooproxy.cache.blobs import BlobStore, Change, HeldBlob, StagedBlob, Stored
+from zooproxy.cache.blobs import BlobStore, Change, Claim, HeldBlob, StagedBlob, Stored
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
 
@@ -23,6 +26,11 @@ class MemoryBlobStore(BlobStore):
         self.quarantined: dict[Sha256, tuple[bytes, bytes]] = {}
         self.kept: dict[str, bytes] = {}
         self.live: dict[str, bytearray] = {}
+        self.read: Counter[Sha256] = Counter()
+        self.publishing: Counter[Sha256] = Counter()
+        self.claimed: set[Sha256] = set()
+        self.changed = asyncio.Condition()
+        self.alones: dict[str, asyncio.Lock] = {}
 
     async def stage(self) -> StagedBlob:
         return MemoryStagedBlob(self)
@@ -33,6 +41,34 @@ class MemoryBlobStore(BlobStore):
     async def remove(self, digest: Sha256) -> bool:
         self.sidecars.pop(digest, None)
         return self.held.pop(digest, None) is not None
+
+    @asynccontextmanager
+    async def claim(self, digests: Collection[Sha256], *, read_too: bool = False) -> AsyncIterator[Claim]:
+        wanted = frozenset(digests)
+        busy = {
+            one for one in wanted if one in self.claimed or self.publishing[one] or (self.read[one] and not read_too)
+        }
+        mine = wanted - busy
+        self.claimed |= mine
+        try:
+            yield Claim({digest: len(self.held.get(digest, b"")) for digest in mine}, frozenset(busy))
+        finally:
+            self.claimed -= mine
+            async with self.changed:
+                self.changed.notify_all()
+
+    @asynccontextmanager
+    async def alone(self, name: str, patience: float) -> AsyncIterator[None]:
+        lock = self.alones.setdefault(name, asyncio.Lock())
+        try:
+            async with asyncio.timeout(patience):
+                await lock.acquire()
+        except TimeoutError as error:
+            raise CacheError("somebody else is busy with the same") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def sidecar(self, digest: Sha256) -> bytes | None:
         return self.sidecars.get(digest)
@@ -92,7 +128,8 @@ class MemoryBlob(HeldBlob):
     store: MemoryBlobStore
 
     def file(self) -> BinaryIO:
-        return _read_only(self.store.content(self.digest))
+        content = self.store.content(self.digest)
+        return _MarkedReader(_ReadOnlyBytes(content), self.store.read, self.digest)
 
 
 class MemoryStagedBlob(StagedBlob):
@@ -103,6 +140,7 @@ class MemoryStagedBlob(StagedBlob):
         self._ended = False
         self._beyond: dict[int, bytes] = {}
         self._length: int | None = None
+        self._published: Sha256 | None = None
         store.live[self._name] = self._content
 
     @property
@@ -145,6 +183,10 @@ class MemoryStagedBlob(StagedBlob):
         digest = self.digest()
         if expected is not None and digest != expected:
             raise DigestMismatch("not the bytes that were expected", expected=expected, actual=digest)
+        async with self._store.changed:
+            await self._store.changed.wait_for(lambda: digest not in self._store.claimed)
+        self._published = digest
+        self._store.publishing[digest] += 1
         self._store.held[digest] = bytes(self._content)
         self._store.committed[digest] = self._store.committed.get(digest, 0) + 1
         return await self._store.open(digest)
@@ -156,6 +198,9 @@ class MemoryStagedBlob(StagedBlob):
 
     async def discard(self) -> None:
         self._end()
+        if self._published is not None:
+            self._store.publishing[self._published] -= 1
+            self._published = None
 
     def _end(self) -> None:
         self._ended = True
@@ -168,6 +213,20 @@ class MemoryStagedBlob(StagedBlob):
 
 def _read_only(content: bytes) -> BinaryIO:
     return BufferedReader(_ReadOnlyBytes(content))
+
+
+class _MarkedReader(BufferedReader):
+    """Counts among those who read a blob until it is closed."""
+
+    def __init__(self, raw: BytesIO, read: Counter[Sha256], digest: Sha256) -> None:
+        super().__init__(raw)
+        self._read, self._digest = read, digest
+        read[digest] += 1
+
+    def close(self) -> None:
+        if not self.closed:
+            self._read[self._digest] -= 1
+        super().close()
 
 
 class _ReadOnlyBytes(BytesIO):

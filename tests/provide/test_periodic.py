@@ -9,8 +9,6 @@ import pytest
 from zooproxy.errors import CacheError
 from zooproxy.provide.periodic import repeated
 
-_NEVER = 3600.0
-
 
 async def test_work_is_done_after_each_pause() -> None:
     rounds = asyncio.Semaphore(0)
@@ -21,17 +19,6 @@ async def test_work_is_done_after_each_pause() -> None:
     async with repeated(work, 0.001, "counting"):
         for _ in range(3):
             await asyncio.wait_for(rounds.acquire(), 10)
-
-
-async def test_work_is_done_when_asked_for() -> None:
-    done = asyncio.Event()
-
-    async def work() -> None:
-        done.set()
-
-    async with repeated(work, _NEVER, "counting") as again:
-        again.ask()
-        await asyncio.wait_for(done.wait(), 10)
 
 
 @pytest.mark.parametrize("error", [CacheError("the disk is gone"), RuntimeError("a bug")])

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +47,17 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Blobs that nobody publishes or reads, by their size on the disk in bytes, 0 where nothing is there any more.
+
+    ``busy`` could not be claimed: they are being published, read, or claimed by somebody else.
+    """
+
+    sizes: Mapping[Sha256, int]
+    busy: frozenset[Sha256]
+
+
+@dataclass(frozen=True, slots=True)
 class HeldBlob(ABC):
     """A whole, published blob. ``size`` in bytes; ``path`` where it is a local file (for sendfile), else None."""
 
@@ -55,7 +67,7 @@ class HeldBlob(ABC):
 
     @abstractmethod
     def file(self) -> BinaryIO:
-        """A new, independent read handle at position 0; the caller closes it.
+        """A new, independent read handle at position 0; the caller closes it. Until then nobody claims the blob.
 
         Raises:
             BlobAbsent: the blob was removed since it was opened.
@@ -128,6 +140,8 @@ class StagedBlob(ABC):
     async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
         """Makes the bytes durable, then visible under their sha256, in place of what may be there.
 
+        Nobody claims the blob, to remove it, before ``discard`` is called or the context left: its row can be written.
+
         Raises:
             DigestMismatch: the bytes are not ``expected``; nothing was published.
             OutOfSpace, CacheError: they could not be made durable; nothing was published.
@@ -143,7 +157,7 @@ class StagedBlob(ABC):
 
     @abstractmethod
     async def discard(self) -> None:
-        """Drops the bytes; nothing after a commit, a keep or another discard."""
+        """Drops the bytes, or after a commit lets go of the blob; nothing after a keep or another discard."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,7 +186,22 @@ class BlobStore(ABC):
 
     @abstractmethod
     async def remove(self, digest: Sha256) -> bool:
-        """Removes the blob and its sidecar for good; whether there was such a blob."""
+        """Removes the blob and its sidecar for good; whether there was such a blob.
+
+        Whoever reads it reads on. The caller has claimed it: ``provide.removal`` is what everybody else uses.
+        """
+
+    @abstractmethod
+    def claim(self, digests: Collection[Sha256], *, read_too: bool = False) -> AbstractAsyncContextManager[Claim]:
+        """Those of ``digests`` that can be claimed at once, for all processes; ``read_too``: even if they are read."""
+
+    @abstractmethod
+    def alone(self, name: str, patience: float) -> AbstractAsyncContextManager[None]:
+        """Work of that name (letters), done by one at a time in all processes; waits up to ``patience`` seconds.
+
+        Raises:
+            CacheError: that was not enough.
+        """
 
     @abstractmethod
     async def sidecar(self, digest: Sha256) -> bytes | None:

@@ -15,7 +15,7 @@ from zooproxy.cache.database import Database
 from zooproxy.cache.leases import Lease
 from zooproxy.cache.recent import Recent
 from zooproxy.cache.sightings import Sightings
-from zooproxy.cache.tables import blobs, departures, microseconds, moment, sources, tensor_indexes, uses
+from zooproxy.cache.tables import OF_A_BLOB, blobs, departures, microseconds, moment, sources, tensor_indexes
 from zooproxy.cache.trust import Trust, see
 from zooproxy.cache.uses import Uses
 from zooproxy.digest import Sha256
@@ -136,7 +136,7 @@ class Index:
         """
         async with self._database.write() as connection:
             gone = [sha256 for sha256 in sha256s if sure is None or await sure(sha256)]
-            for table in (tensor_indexes, sources, uses, blobs):
+            for table in OF_A_BLOB:
                 await connection.execute(delete(table).where(table.c.sha256.in_(gone)))
         return gone
 

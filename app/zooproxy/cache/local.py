@@ -4,6 +4,7 @@
 
     blobs/ab/cdef…          what is published
     blobs/ab/cdef….json     its sidecar
+    locks/ab                who publishes or removes there (``cache.claims``)
     partial/                what is on its way in
     quarantine/abcdef…      what was taken out, each with a note: abcdef….json
 """
@@ -13,14 +14,16 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar, TypeVarTuple
+from typing import Any, BinaryIO, TypeVar, TypeVarTuple
 
-from zooproxy.cache.blobs import BlobStore, Change, HeldBlob, StagedBlob, Stored
+from zooproxy.cache.blobs import BlobStore, Change, Claim, HeldBlob, StagedBlob, Stored
+from zooproxy.cache.claims import Lock, Locks, mark_read
 from zooproxy.cache.disk import Disk, disk_errors
 from zooproxy.cache.local_listing import fan_out, listed, looked_at
 from zooproxy.cache.local_sidecars import SidecarFiles, sidecar_path
@@ -40,14 +43,14 @@ class LocalBlobStore(BlobStore):
         self._blobs = root / "blobs"
         self._partials = root / "partial"
         self._disk = disk or Disk()
+        self._locks = Locks(root / "locks", self._blobs)
         self._sidecars = SidecarFiles(self._blobs, self._partials, root / "quarantine", self._disk)
 
     async def stage(self) -> StagedBlob:
-        return await LocalStagedBlob.create(self._blobs, partial(Partial.create, self._partials, self._disk))
+        return await self._staged(partial(Partial.create, self._partials, self._disk))
 
     async def resume(self, name: str, trusted: int, length: int) -> StagedBlob:
-        path = self._kept(name)
-        return await LocalStagedBlob.create(self._blobs, partial(Partial.resume, path, trusted, length, self._disk))
+        return await self._staged(partial(Partial.resume, self._kept(name), trusted, length, self._disk))
 
     async def peek(self, name: str) -> BinaryIO:
         with disk_errors("reading a partial file"):
@@ -65,6 +68,23 @@ class LocalBlobStore(BlobStore):
 
     async def remove(self, digest: Sha256) -> bool:
         return await asyncio.to_thread(_remove, blob_path(self._blobs, digest), self._disk)
+
+    @asynccontextmanager
+    async def claim(self, digests: Collection[Sha256], *, read_too: bool = False) -> AsyncIterator[Claim]:
+        claiming = asyncio.to_thread(self._locks.claim, digests, read_too=read_too)
+        claim, lock = await _certain(claiming, lambda claimed: claimed[1].release())
+        try:
+            yield claim
+        finally:
+            lock.release()
+
+    @asynccontextmanager
+    async def alone(self, name: str, patience: float) -> AsyncIterator[None]:
+        lock = await _certain(asyncio.to_thread(self._locks.alone, name, patience), Lock.release)
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def sidecar(self, digest: Sha256) -> bytes | None:
         return await asyncio.to_thread(self._sidecars.read, digest)
@@ -92,6 +112,9 @@ class LocalBlobStore(BlobStore):
             status = os.statvfs(self._partials)
         return status.f_bavail * status.f_frsize
 
+    async def _staged(self, start: Callable[[], Partial]) -> StagedBlob:
+        return await LocalStagedBlob.create(self._blobs, self._locks, start)
+
     def _kept(self, name: str) -> Path:
         if not is_partial_name(name):
             raise BlobAbsent("that is no name of a partial file")
@@ -107,22 +130,26 @@ class LocalBlob(HeldBlob):
     def file(self) -> BinaryIO:
         with disk_errors("opening a blob"):
             try:
-                return self.path.open("rb")
+                file = self.path.open("rb")
             except FileNotFoundError as error:
                 raise _absent(self.digest) from error
+        mark_read(file)
+        return file
 
 
 class LocalStagedBlob(StagedBlob):
     """A partial file and the one thread that touches it, so that calls keep their order even when cancelled."""
 
-    def __init__(self, staged: Partial, thread: ThreadPoolExecutor, blobs: Path) -> None:
+    def __init__(self, staged: Partial, thread: ThreadPoolExecutor, blobs: Path, locks: Locks) -> None:
         self._partial = staged
         self._thread = thread
         self._blobs = blobs
+        self._locks = locks
         self._ended = False
+        self._published: Future[tuple[Sha256, Path, Lock]] | None = None
 
     @classmethod
-    async def create(cls, blobs: Path, start: Callable[[], Partial]) -> LocalStagedBlob:
+    async def create(cls, blobs: Path, locks: Locks, start: Callable[[], Partial]) -> LocalStagedBlob:
         """``start`` is called in the thread that does all the rest."""
         thread = ThreadPoolExecutor(1, "staged-blob")
         opening = thread.submit(start)
@@ -132,7 +159,7 @@ class LocalStagedBlob(StagedBlob):
             thread.submit(lambda: opening.result().discard())
             thread.shutdown(wait=False)
             raise
-        return cls(staged, thread, blobs)
+        return cls(staged, thread, blobs, locks)
 
     @property
     def name(self) -> str:
@@ -158,25 +185,64 @@ class LocalStagedBlob(StagedBlob):
         return self._partial.file()
 
     async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
-        digest, path = await self._queue(self._partial.publish, self._blobs, expected, last=True)
+        self._refuse_if_ended()
+        self._published = self._thread.submit(self._publish, expected)
+        self._end()
+        digest, path, _ = await asyncio.shield(asyncio.wrap_future(self._published))
         return LocalBlob(digest, self._partial.size, path)
+
+    def _publish(self, expected: Sha256 | None) -> tuple[Sha256, Path, Lock]:
+        try:
+            lock = self._locks.publishing(self._partial.digest())
+        except CacheError:
+            self._partial.discard()
+            raise
+        try:
+            return *self._partial.publish(self._blobs, expected), lock
+        except BaseException:
+            lock.release()
+            raise
 
     async def keep(self) -> None:
         await self._queue(self._partial.keep, last=True)
 
     async def discard(self) -> None:
-        if not self._ended:
+        if self._published is not None:
+            # At once, or when the thread has published: its caller may have been cancelled meanwhile.
+            self._published.add_done_callback(_let_go)
+        elif not self._ended:
             await self._queue(self._partial.discard, last=True)
 
     async def _queue(self, call: Callable[[*_Arguments], _T], *arguments: *_Arguments, last: bool = False) -> _T:
-        if self._ended:
-            raise CacheError("the staged blob was committed or discarded already; stage it again")
+        self._refuse_if_ended()
         queued = asyncio.wrap_future(self._thread.submit(call, *arguments))
         if last:
-            self._ended = True
-            self._thread.shutdown(wait=False)
+            self._end()
         # Shielded: what was queued is carried out even if its caller is cancelled, so order and outcome are certain.
         return await asyncio.shield(queued)
+
+    def _refuse_if_ended(self) -> None:
+        if self._ended:
+            raise CacheError("the staged blob was committed or discarded already; stage it again")
+
+    def _end(self) -> None:
+        self._ended = True
+        self._thread.shutdown(wait=False)
+
+
+def _let_go(published: Future[tuple[Sha256, Path, Lock]]) -> None:
+    if published.exception() is None:
+        published.result()[2].release()
+
+
+async def _certain(working: Coroutine[Any, Any, _T], undo: Callable[[_T], None]) -> _T:
+    """The result; where the caller is cancelled before it is there, it is undone when it is."""
+    task = asyncio.ensure_future(working)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda done: None if done.cancelled() or done.exception() else undo(done.result()))
+        raise
 
 
 def _open(digest: Sha256, path: Path) -> HeldBlob:

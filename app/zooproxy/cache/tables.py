@@ -182,6 +182,9 @@ hosts = Table(
     Column("checked_at", BigInteger, nullable=False),
 )
 
+#: All that leads to a blob, and its own row, in the order in which the rows can go.
+OF_A_BLOB = (tensor_indexes, sources, uses, blobs)
+
 
 def microseconds(time: datetime) -> int:
     """As a column has it."""

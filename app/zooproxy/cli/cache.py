@@ -1,4 +1,4 @@
-"""``zooproxy cache``: what this node's store holds, and an operator's word to the proxy."""
+"""``zooproxy cache``: what this node's store and the proxy hold, and an operator's word to the proxy."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import os
 import time
 from typing import Any
 
-from zooproxy.cli import acceptance, verify
+from zooproxy.cli import acceptance, cache_keeping, cache_listing, verify
 from zooproxy.errors import SettingsError
 
 
 def add_to(commands: Any) -> None:
-    cache = commands.add_parser(
-        "cache", help="show and prune the node's store; accept what changed; verify a proxy's disk"
-    )
+    cache = commands.add_parser("cache", help="show, pin, remove, verify what the proxy or this node holds")
     cache.add_argument("--client", action="store_true", help="the store of this node, which its processes share")
     cache.add_argument(
         "--prune", metavar="SIZE", help="remove the least recently used files until the rest fit: 200G, 0 for none"
     )
     cache.set_defaults(run=_run)
     verbs = cache.add_subparsers(metavar="VERB")
-    acceptance.add_to(verbs)
-    verify.add_to(verbs)
+    for module in (cache_listing, cache_keeping, acceptance, verify):
+        module.add_to(verbs)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -30,7 +28,7 @@ def _run(options: argparse.Namespace) -> int:
     from zooproxy.client.settings import size_in_bytes, store_folder
 
     if not options.client:
-        raise SettingsError("say which cache: zooproxy cache --client shows the store of this node")
+        raise SettingsError("say which cache: 'cache ls' shows the proxy's, 'cache --client' the store of this node")
     folder = store_folder(os.environ)
     if folder is None:
         raise SettingsError("ZOOPROXY_CACHE_DIR says 'memory': this node keeps no store")

@@ -90,23 +90,35 @@ class Service:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
-        """
+        """The answer's JSON.
+
         Raises:
             ProxyUnreachable, ProxyRefused: the call was not answered, or with a problem.
         """
+        try:
+            return json.loads(self.order(method, path, document))
+        except ValueError as error:
+            raise self._no_zooproxy() from error
+
+    def order(self, method: str, path: str, document: Any = None) -> bytes:
+        """As ``call``, whatever the answer is: a deletion has none."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._login is not None:
             headers["Authorization"] = self._login
-        body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(self._base.rstrip("/") + path, body, headers, method=method)  # noqa: S310
+        sent = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(self._base.rstrip("/") + path, sent, headers, method=method)  # noqa: S310
         try:
             with self._opener.open(request, timeout=_PATIENCE) as answer:
-                return json.load(answer)
+                body: bytes = answer.read()
+                return body
         except HTTPError as error:
             with error:
                 raise _refusal(self._base, error) from error
         except (URLError, OSError, ValueError) as error:
-            raise ProxyUnreachable(f"{self._base} does not answer as a zooproxy does") from error
+            raise self._no_zooproxy() from error
+
+    def _no_zooproxy(self) -> ProxyUnreachable:
+        return ProxyUnreachable(f"{self._base} does not answer as a zooproxy does")
 
     def settled(self, ref: str, id: str) -> Mapping[str, Any]:  # noqa: A002  # the wire's word
         """What became of a fill that nobody remembers: another process led it."""

@@ -63,6 +63,7 @@ class Derivation:
         self._tensors = [self._placed(tensor) for tensor in index.tensors]
         self._storages: list[Storage] = []
         total = sum(piece.nbytes for _, piece in self._pieces.values())
+        self.most = len(Sha256.of(b"")) + total + _ALIGNMENT * len(self._pieces)  # bytes that ``blocks`` gives
         if total > index.size * limits.RENDITION_FACTOR + limits.RENDITION_EXTRA:
             raise LimitExceeded(
                 f"written out, the checkpoint's tensors take {total:,} bytes, more than {limits.RENDITION_FACTOR} times"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.shelf import DERIVED, Shelf
+from zooproxy.cache.space import Reservation, Space
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt
 from zooproxy.formats.contents import window
@@ -22,8 +23,9 @@ from zooproxy.wire.tensors import Storage, TensorIndex, tensor_index_to_json
 class Derived:
     """Makes a derived blob once, however many ask, and finds it again."""
 
-    def __init__(self, shelf: Shelf, tensor_indexes: TensorIndexes) -> None:
+    def __init__(self, shelf: Shelf, tensor_indexes: TensorIndexes, space: Space) -> None:
         self._shelf = shelf
+        self._space = space
         self._tensor_indexes = tensor_indexes
         self._flight: SingleFlight[str, Sha256] = SingleFlight()
 
@@ -32,7 +34,7 @@ class Derived:
 
         Raises:
             LimitExceeded: it would grow out of proportion.
-            CacheError: it cannot be stored.
+            OutOfSpace, CacheError: it cannot be stored.
         """
         name = await asyncio.to_thread(_name, part, recast)
         url = _url(blob, name)
@@ -50,16 +52,25 @@ class Derived:
         return made, await self._tensor_indexes.kept(made)
 
     async def _make(self, blob: HeldBlob, part: TensorIndex, recast: Recast, name: Sha256) -> Sha256:
-        with blob.file() as file:
+        with blob.file() as file:  # open until the end: it is read, and must not be evicted to make room for this
             derivation = Derivation(part, recast, await asyncio.to_thread(window, file, blob.size))
+            room = await self._space.reserve(derivation.most)
+            try:
+                held = await self._write(derivation, _url(blob, name), name, room)
+            finally:
+                room.release()
+        await self._tensor_indexes.keep(derivation.result(held.digest, held.size))
+        return held.digest
+
+    async def _write(self, derivation: Derivation, url: str, name: Sha256, room: Reservation) -> HeldBlob:
         blocks = derivation.blocks(name)
         async with await self._shelf.store.stage() as staged:
             while (block := await asyncio.to_thread(next, blocks, None)) is not None:
                 await staged.write(block)
+                room.used(len(block))
             held = await staged.commit()
-        await self._shelf.publish(_url(blob, name), held)
-        await self._tensor_indexes.keep(derivation.result(held.digest, held.size))
-        return held.digest
+            await self._shelf.publish(url, held)
+        return held
 
     async def made_of(self, digest: Sha256) -> tuple[Sha256, ...]:
         """The blobs of which the blob with ``digest`` was made; none for one that was fetched."""

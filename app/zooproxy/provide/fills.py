@@ -41,7 +41,6 @@ from zooproxy.fetch.proof import Wanted
 from zooproxy.fetch.sighting import Glance, Sighting
 from zooproxy.fetch.slots import Interest, Slots, Turn
 from zooproxy.fetch.upstream import Version
-from zooproxy.provide.events import Events
 from zooproxy.provide.fill_reports import Ended, report, report_of_another
 from zooproxy.provide.growing import Growing
 from zooproxy.provide.landing import Ground, Landing
@@ -72,7 +71,7 @@ class Fills:
         self._policy = policy
         self._running: dict[str, Running] = {}
         self._ended = Ended()
-        self.events = Events()
+        self.events = ground.events
 
     def is_running(self, url: str) -> bool:
         return url in self._running
@@ -284,6 +283,7 @@ class Fills:
             blob = await landing.commit()
             held = await self._shelf.publish(wanted.url, blob, lease)
             await self._remember(wanted.url, landing.version)
+            await landing.discard()
             return held, blob
         except (FetchError, asyncio.CancelledError):
             kept = 0 if running.stop.is_set() else await landing.keep()

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import BinaryIO, Final
 
 from zooproxy.cache.blobs import BLOCK_BYTES, HeldBlob
+from zooproxy.cache.claims import mark_read
 from zooproxy.digest import Sha256
 from zooproxy.errors import FetchError
 
@@ -99,6 +100,8 @@ class Growing:
     def finish(self, blob: HeldBlob) -> None:
         self._outcome = blob
         self.length = self.size = blob.size
+        if self._file is not None:
+            mark_read(self._file)  # and with it the duplicates of those who follow: they read the blob from now on
         self._close()
         self._tell()
         for call in self._then:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
 
 from zooproxy.cache.blobs import BlobStore, HeldBlob, StagedBlob
 from zooproxy.cache.leases import Lease, Staged
@@ -12,17 +12,22 @@ from zooproxy.cache.space import Reservation, Space
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, CacheError
 from zooproxy.fetch.upstream import Version
+from zooproxy.provide.events import Events
 from zooproxy.provide.growing import Growing
+
+#: Bytes that are reserved at a time where nobody has declared a length.
+STEP: Final = 16 << 20
 
 Record = Callable[[Staged | None], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What every landing of this process stands on."""
+    """What every landing of this process stands on; ``events`` is where what happens is told."""
 
     store: BlobStore
     space: Space
+    events: Events = field(default_factory=Events)
 
 
 class Landing:
@@ -38,6 +43,7 @@ class Landing:
         self._record = record
         self._promised = promised
         self._staged: StagedBlob | None = None
+        self._published: StagedBlob | None = None
         self._version: Version | None = None
         self._room: Reservation | None = None
 
@@ -63,7 +69,7 @@ class Landing:
         except BlobAbsent:
             return
         try:
-            self._reserve(left.length - staged.size)
+            await self._reserve(left.length - staged.size)
         except CacheError:
             await staged.keep()
             raise
@@ -72,7 +78,7 @@ class Landing:
 
     async def begin(self, version: Version) -> None:
         await self._drop()
-        self._reserve(version.length or 0)
+        await self._reserve(version.length or 0)
         staged = await self._ground.store.stage()
         self._staged, self._version = staged, version
         self.go_on()
@@ -93,6 +99,8 @@ class Landing:
 
     async def write(self, data: bytes, at: int) -> None:
         staged = self._there()
+        if self._room is not None and self._length is None and self._room.left < len(data):
+            await self._room.grow(max(len(data), STEP))
         await staged.write(data, at)
         gained = staged.size - self._growing.size
         if gained > 0:
@@ -117,11 +125,13 @@ class Landing:
         return bool(version and version.length and (version.validator or self._promised))
 
     async def commit(self) -> HeldBlob:
-        """Makes the bytes a blob of the store; followers are told by the fill, when its row is written."""
-        staged, self._staged = self._there(), None
-        self._release()
+        """Makes the bytes a blob of the store; followers are told by the fill, when its row is written.
+
+        Blob and room are held until then: call ``discard``.
+        """
+        self._published, self._staged = self._there(), None
         self._growing.prove()
-        return await staged.commit()
+        return await self._published.commit()
 
     async def keep(self) -> int:
         """Leaves the bytes to be continued, if they can be; how many."""
@@ -145,8 +155,8 @@ class Landing:
             raise CacheError("nothing is staged; the transfer has to begin anew")
         return self._staged
 
-    def _reserve(self, size: int) -> None:
-        self._room = self._ground.space.reserve(max(size, 0))
+    async def _reserve(self, size: int) -> None:
+        self._room = await self._ground.space.reserve(max(size, 0))
 
     def _release(self) -> None:
         if self._room is not None:
@@ -157,6 +167,9 @@ class Landing:
         self._release()
         self._version = None
         staged, self._staged = self._staged, None
+        published, self._published = self._published, None
+        if published is not None:
+            await published.discard()
         if staged is not None:
             self._growing.forget()
             await staged.discard()

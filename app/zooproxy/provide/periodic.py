@@ -11,50 +11,35 @@ from zooproxy.errors import ZooproxyError
 
 _log = logging.getLogger(__name__)
 
-
-class Again:
-    """Tells that the work is due now."""
-
-    def __init__(self) -> None:
-        self._due = asyncio.Event()
-
-    def ask(self) -> None:
-        self._due.set()
-
-    async def asked(self, patience: float) -> None:
-        """Returns when somebody asks, or after ``patience`` seconds."""
-        try:
-            async with asyncio.timeout(patience):
-                await self._due.wait()
-        except TimeoutError:
-            pass
-        self._due.clear()
+Work = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def repeated(work: Callable[[], Awaitable[None]], seconds: float, doing: str) -> AsyncIterator[Again]:
-    """Does ``work`` every so many ``seconds``, and when asked, within the context; a round that began is ended.
+async def repeated(work: Work, seconds: float, doing: str) -> AsyncIterator[None]:
+    """Does ``work`` every so many ``seconds`` within the context; a round that began is ended.
 
     A round that fails is told in the log (``doing`` names it), and the next one comes.
     """
-    again, ending = Again(), asyncio.Event()
-
-    async def rounds() -> None:
-        while not ending.is_set():
-            await again.asked(seconds)
-            if not ending.is_set():
-                await _tried(work, doing)
-
-    task = asyncio.create_task(rounds())
+    ending = asyncio.Event()
+    task = asyncio.create_task(_rounds(work, seconds, doing, ending))
     try:
-        yield again
+        yield
     finally:
         ending.set()
-        again.ask()
         await task
 
 
-async def _tried(work: Callable[[], Awaitable[None]], doing: str) -> None:
+async def _rounds(work: Work, seconds: float, doing: str, ending: asyncio.Event) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                await ending.wait()
+            return
+        except TimeoutError:
+            await _tried(work, doing)
+
+
+async def _tried(work: Work, doing: str) -> None:
     try:
         await work()
     except ZooproxyError as error:

@@ -248,6 +248,5 @@ class Provider:
             _log.error("blob %s has %d bytes, not %d: it is fetched again", held.sha256, blob.size, held.size)
         except (BlobAbsent, BlobCorrupt) as error:
             _log.error("%s: it is fetched again", error)
-        await self._held.shelf.index.forget(held.sha256)
-        await self._held.shelf.store.remove(held.sha256)
+        await self.stock.drop_damaged(held)
         return None

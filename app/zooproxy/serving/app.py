@@ -11,7 +11,7 @@ from zooproxy.provide.provider import Provider
 from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.gate import Gate
 from zooproxy.serving.problems import add_problem_handlers
-from zooproxy.serving.routes import audit, cache, checkpoints, fills, health, lookups, mirror, models, watch
+from zooproxy.serving.routes import audit, cache, checkpoints, fills, health, lookups, mirror, models, stock, watch
 from zooproxy.serving.routes.guarded import SECURITY_SCHEME
 from zooproxy.serving.transfers import Transfers
 
@@ -53,6 +53,7 @@ def create_app(
         mirror.router,
         fills.router,
         watch.router,
+        stock.router,
         cache.router,
         audit.router,
         health.router,

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from zooproxy.cache.database import Database
 from zooproxy.cache.hosts import HostsSeen
 from zooproxy.cache.shelf import Shelf
-from zooproxy.cache.space import Space
 from zooproxy.fetch.attempt import Limits, Segments
 from zooproxy.fetch.certificates import trusted_certificates
 from zooproxy.fetch.fetcher import Fetcher
@@ -54,13 +53,12 @@ class Fetching:
             self._hosts.check(url)
 
     @asynccontextmanager
-    async def open(self, shelf: Shelf, database: Database) -> AsyncIterator[Fills]:
+    async def open(self, ground: Ground, shelf: Shelf, database: Database) -> AsyncIterator[Fills]:
         """
         Raises:
             CacheError: the data directory or the database cannot be used.
         """
         settings = self._settings
-        ground = Ground(shelf.store, Space(shelf.store.free_bytes, settings.spare_bytes))
         policy = Policy(settings.offline, Slots(settings.fills, settings.fills_per_host))
         async with AsyncExitStack() as stack:
             patience = Patience(settings.connect_seconds, settings.stall_seconds)

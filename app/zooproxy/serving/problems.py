@@ -43,6 +43,8 @@ STATUS: Final[dict[type[errors.ZooproxyError], int]] = {
     errors.BundleError: 422,
     errors.BundleConflict: 409,
     errors.OutOfSpace: 507,
+    errors.BlobPinned: 409,
+    errors.BlobInUse: 409,
     errors.CacheError: 503,
     errors.TooBusy: 503,
     errors.ZooproxyError: 500,

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobCorrupt
+from zooproxy.errors import BlobAbsent, BlobCorrupt, BlobLeft
 from zooproxy.formats.segments import BlobRange, Literal, Rendition, Segment, cut
 from zooproxy.serving.digest_wishes import HEADER as WANT_DIGEST
 from zooproxy.serving.digest_wishes import sha256_wish
@@ -103,27 +103,40 @@ class SegmentsResponse(Response):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] != "HEAD":
-            # Servers drop what is sent after a client has left; unwatched, the rest of the blob would be read for it.
-            gone = asyncio.create_task(left(receive))
-            zero_copy = ZERO_COPY in scope.get("extensions", ()) and self._blob.path is not None
-            try:
-                await (self._send_by_kernel(send, gone) if zero_copy else self._send_blocks(send, gone))
-            finally:
-                gone.cancel()
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if scope["method"] == "HEAD":
+            await send(start)
+        else:
+            # Opened before the status goes out, and until the end: from here on nobody evicts it.
+            with self._opened() as file:
+                await send(start)
+                await self._send_body(scope, receive, send, file)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_by_kernel(self, send: Send, gone: asyncio.Task[None]) -> None:
-        with self._blob.file() as file:
-            for batch in batches(self._segments):
-                if gone.done():
-                    return
-                if isinstance(batch, BlobRange):
-                    message = {"file": file, "offset": batch.offset, "count": batch.length, "more_body": True}
-                    await send({"type": ZERO_COPY, **message})
-                else:
-                    await send({"type": "http.response.body", "body": await _gathered(batch, file), "more_body": True})
+    def _opened(self) -> BinaryIO:
+        try:
+            return self._blob.file()
+        except BlobAbsent as error:
+            raise BlobLeft("the blob was removed while this request waited; ask again") from error
+
+    async def _send_body(self, scope: Scope, receive: Receive, send: Send, file: BinaryIO) -> None:
+        # Servers drop what is sent after a client has left; unwatched, the rest of the blob would be read for it.
+        gone = asyncio.create_task(left(receive))
+        zero_copy = ZERO_COPY in scope.get("extensions", ()) and self._blob.path is not None
+        try:
+            await (self._send_by_kernel(send, gone, file) if zero_copy else self._send_blocks(send, gone))
+        finally:
+            gone.cancel()
+
+    async def _send_by_kernel(self, send: Send, gone: asyncio.Task[None], file: BinaryIO) -> None:
+        for batch in batches(self._segments):
+            if gone.done():
+                return
+            if isinstance(batch, BlobRange):
+                message = {"file": file, "offset": batch.offset, "count": batch.length, "more_body": True}
+                await send({"type": ZERO_COPY, **message})
+            else:
+                await send({"type": "http.response.body", "body": await _gathered(batch, file), "more_body": True})
 
     async def _send_blocks(self, send: Send, gone: asyncio.Task[None]) -> None:
         async with aclosing(self._blocks()) as blocks:

@@ -179,10 +179,21 @@ class Settings(BaseSettings):
             examples=[{"default": {"endpoint": "https://s3.lan", "access_key": "…", "secret_key": "…"}}],
         ),
     ] = {}
+    cache_max_bytes: Annotated[
+        int,
+        Field(
+            title="What it keeps, and how",
+            description="how many bytes of blobs are held; beyond that the least recently used leave, derived ones "
+            "first and pinned ones never; 0 for as many as the disk takes",
+            ge=0,
+        ),
+    ] = 0
+    spare_bytes: Annotated[
+        int, Field(description="bytes of the disk that stay free; blobs leave before a fill is refused for them", ge=0)
+    ] = 64 << 20
     scrub_bytes_per_second: Annotated[
         int,
         Field(
-            title="How it keeps what it has",
             description="how fast blobs are read again in the background, to find those that have rotted; 0 for never",
             ge=0,
         ),
@@ -194,7 +205,6 @@ class Settings(BaseSettings):
         int,
         Field(title="How it fetches", description="largest file that is fetched, in bytes; 0 for any", ge=0),
     ] = 0
-    spare_bytes: Annotated[int, Field(description="bytes of the disk that fills leave free", ge=0)] = 64 << 20
     fills: Annotated[int, Field(description="how many fills run at once", ge=1)] = 8
     fills_per_host: Annotated[int, Field(description="how many of them from one host", ge=1)] = 4
     connections_per_host: Annotated[

@@ -11,7 +11,8 @@ The order of a request, once::
     fetch.fetcher          candidates in order, resumed    502, 504
     provide.growing        raw is read while it grows
     fetch.proof            length, structure, digest       502
-    cache.blobs            fsync, rename, fsync            507
+    provide.eviction       makes room where there is none  507
+    cache.blobs            fsync, rename, fsync
     cache.shelf              the sidecar, then the row, last
     provide.tensor_indexes  blob -> tensor index, once     422, 501
     formats.variants     index + recipe -> segments
@@ -41,7 +42,9 @@ from zooproxy.names.lock import Lock, lock_at
 from zooproxy.provide.audit import AuditLog
 from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.derived import Derived
+from zooproxy.provide.events import Events
 from zooproxy.provide.keyring import open_keyring
+from zooproxy.provide.landing import Ground
 from zooproxy.provide.lookout import Lookout
 from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
@@ -85,15 +88,18 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         index = Index(database)
         shelf = Shelf(LocalBlobStore(settings.data_dir), index)
         await stack.enter_async_context(_reconciled(shelf, database))
-        fills = await stack.enter_async_context(fetching.open(shelf, database))
+        events = Events()
+        limits = settings.cache_max_bytes, settings.spare_bytes
+        stock = await stack.enter_async_context(open_stock(shelf, database, events, *limits))
+        ground = Ground(shelf.store, stock.space, events)
+        fills = await stack.enter_async_context(fetching.open(ground, shelf, database))
         reader = ReaderProcess()
         stack.callback(reader.close)
         tensor_indexes = TensorIndexes(index, read=reader.read)
         stack.push_async_callback(tensor_indexes.close)
-        derived = Derived(shelf, tensor_indexes)
+        derived = Derived(shelf, tensor_indexes, stock.space)
         stack.push_async_callback(derived.close)
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
-        stock = await stack.enter_async_context(open_stock(index, CachePins(database)))
         lookout = Lookout(fills, index)
         stack.push_async_callback(lookout.close)
         seconds = 0 if settings.offline else settings.revalidate_seconds

@@ -68,7 +68,7 @@ async def take_in(site: Site, reader: BundleReader, terms: Terms) -> Imported:
     here = await _here(site, contents)
     blobs = [member for member in contents.members if member.sha256 not in contents.documents]
     missing = sum(member.size for member in blobs if member.sha256 not in here)
-    Space(site.shelf.store.free_bytes, site.spare_bytes).reserve(missing)
+    await Space(site.shelf.store.free_bytes, site.spare_bytes).reserve(missing)
     new = sum(member.sha256 not in here for member in blobs)
     async with Arrival(site.shelf, reader, here) as arrival:
         sections, indexes = await arrival.read(signed=terms.signed)

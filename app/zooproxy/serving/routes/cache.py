@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
-from zooproxy.cache.cache_pins import CachePin
 from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest
+from zooproxy.provide.stock_reports import pin_answer
 from zooproxy.serving.problems import problems
 from zooproxy.serving.routes.guarded import GuardedRoute, declared
 from zooproxy.serving.routes.wired import Resolved, Wired, only
@@ -52,7 +52,7 @@ async def accept(resolution: Resolved, provider: Wired, sha256: Digits) -> Respo
 )
 async def cache_pins(provider: Wired) -> Response:
     """By name, held or not."""
-    return JSONResponse([asdict(_pin_answer(pin)) for pin in await provider.stock.pins()])
+    return JSONResponse([asdict(pin_answer(pin)) for pin in await provider.stock.pins()])
 
 
 @router.put(
@@ -69,7 +69,7 @@ async def cache_pins(provider: Wired) -> Response:
 async def pin(resolution: Resolved, provider: Wired) -> Response:
     """Its source stays whatever room is needed; it is not fetched by this. Asking again changes nothing."""
     pinned, is_new = await provider.stock.pin(resolution.source.url, resolution.reference)
-    return JSONResponse(asdict(_pin_answer(pinned)), 201 if is_new else 200)
+    return JSONResponse(asdict(pin_answer(pinned)), 201 if is_new else 200)
 
 
 @router.delete(
@@ -85,7 +85,3 @@ async def unpin(resolution: Resolved, provider: Wired) -> Response:
     """Nothing is removed by this. Asking again changes nothing."""
     await provider.stock.unpin(resolution.source.url)
     return Response(status_code=204)
-
-
-def _pin_answer(pin: CachePin) -> CachePinAnswer:
-    return CachePinAnswer(pin.ref, pin.url, pin.since.isoformat(timespec="seconds"), pin.sha256)

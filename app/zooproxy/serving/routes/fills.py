@@ -101,7 +101,7 @@ async def cancel_fill(request: Request, id: Id, provider: Wired) -> Response:  #
 )
 async def events(provider: Wired) -> Response:
     """Server-sent events: `fill` whenever one has moved on, `published` and `quarantined` when it ends so, `corrupt`
-    when a blob that was held has turned out to be bad."""
+    when a blob that was held has turned out to be bad, `evicted` and `removed` when one has left."""
     return StreamingResponse(_stream(provider), media_type=routes.EVENT_STREAM, headers={"Cache-Control": "no-store"})
 
 
