@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test openmmlab components lint format types imports bench fuzz wheel catalog rehearse clean
+.PHONY: help serve test openmmlab components lint format types imports bench fuzz oldtorch wheel catalog rehearse clean
 
 help:  ## list the actions
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -46,6 +46,9 @@ bench: $(DEV_ENV)/.ready  ## measure; prints ratios (BENCH_ARGS="--smoke serving
 
 fuzz: $(DEV_ENV)/.ready  ## fuzz the readers (FUZZ_ARGS="--seconds 600 file")
 	cd tests && $(abspath $(BIN))/python -m fuzz $(FUZZ_ARGS)
+
+oldtorch: $(DEV_ENV)/.ready  ## compare with an old torch (PYTHON_OLD=/path/to/its/python)
+	cd tests && $(abspath $(BIN))/python -W ignore -m old_torch $(PYTHON_OLD)
 
 wheel: $(DEV_ENV)/.ready  ## build dist/*.whl
 	rm -rf dist

@@ -64,6 +64,8 @@ def _quantised(torch: Any, integers: Any, scheme: tuple[Any, ...]) -> Any:
         )
     else:
         _, scales, zero_points, axis = scheme
+        if isinstance(scales, list):
+            scales, zero_points = torch.tensor(scales, dtype=torch.float64), torch.tensor(zero_points)
         made = torch._empty_per_channel_affine_quantized(  # noqa: SLF001  # as torch._utils does
             shape, scales=scales, zero_points=zero_points, axis=axis, **options
         )

@@ -5,8 +5,8 @@ What becomes of a value of the tree:
 ===============================  ==================================================================================
 value                            in the pickle
 ===============================  ==================================================================================
-None, bool, int, float, str,     themselves; an integer beyond 255 bytes as its decimal digits
-list, tuple, dict, OrderedDict
+None, bool, int, float, str,     themselves; an integer beyond 255 bytes as its decimal digits (torch 1.13 itself has no
+list, tuple, dict, OrderedDict   opcode for a float in what it admits; torch 2.0 has)
 complex, bytes, set              a call of ``builtins.complex``, ``_codecs.encode``, ``builtins.set`` (torch 2.1 and up)
 frozenset                        a set
 a tensor                         itself: ties, strides and offsets as in the source; no Parameter, no gradient

@@ -5,7 +5,8 @@ torch rebuilds it, whose parts are tensors of the index (torch/_utils.py).
 name                                          arguments
 ============================================  ======================================================================
 torch._utils._rebuild_qtensor                 integers, ``(scheme, scale, zero point)`` or
-                                              ``(scheme, scales, zero points, axis)``
+                                              ``(scheme, scales, zero points, axis)``, which are tensors, or lists
+                                              of numbers from torch before 1.5
 torch._utils._rebuild_sparse_tensor           layout, ``(indices, values, shape[, is coalesced])`` or
                                               ``(compressed indices, plain indices, values, shape)``
 torch._utils._rebuild_nested_tensor           values, shapes, strides, offsets
@@ -69,7 +70,13 @@ def _quantised(args: Any, is_tensor: _IsTensor) -> bool:
     scheme, *rest = args[1]
     if name_of(scheme) == _ONE_SCALE:
         return [type(each) for each in rest] == [float, int]
-    return name_of(scheme) in _SCALES and len(rest) == 3 and all(map(is_tensor, rest[:2])) and type(rest[2]) is int
+    if name_of(scheme) not in _SCALES or len(rest) != 3 or type(rest[2]) is not int:
+        return False
+    return all(map(is_tensor, rest[:2])) or (_are(rest[0], float) and _are(rest[1], int))
+
+
+def _are(values: Any, kind: type) -> bool:
+    return type(values) is list and all(type(value) is kind for value in values)
 
 
 def _sparse(args: Any, is_tensor: _IsTensor) -> bool:
