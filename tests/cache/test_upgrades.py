@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,10 @@ DATA = {
     "0010": "INSERT INTO tokens (id, secret_sha256, scope, note, created_at)"
     f" VALUES ('abcdefabcdef', '{'d' * 64}', 'admin', 'ours', 107)",
     "0011": f"UPDATE blobs SET verified_at = 108 WHERE sha256 = '{BLOB}'",
+    "0012": "INSERT INTO sightings (url, state, since, checked_at, detail, candidates)"
+    f" VALUES ('{URL}', 'same', 109, 110, '', '[]')",
+    "0013": "INSERT INTO hosts (host, addresses, addresses_since, problem, since, checked_at)"
+    " VALUES ('zoo.example', '[]', 111, '', 112, 113)",
 }
 
 REVISIONS = sorted(DATA)
@@ -46,10 +52,10 @@ HEAD = REVISIONS[-1]
 Contents = dict[str, list[dict[str, Any]]]
 
 
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
+@contextmanager
+def connected(path: Path) -> Iterator[Connection]:
     """With foreign keys enforced, as the service has them."""
-    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/zooproxy.db", module=sqlite)
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}", module=sqlite)
     event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys=ON"))
     with engine.connect() as connection:
         yield connection
@@ -62,14 +68,29 @@ def config(connection: Connection) -> Config:
     return made
 
 
-def filled(connection: Connection, last: str) -> Contents:
-    """The database as one that was upgraded step by step up to ``last`` and in use all the time."""
-    for revision in REVISIONS[: REVISIONS.index(last) + 1]:
-        command.upgrade(config(connection), revision)
-        if DATA[revision]:
-            connection.execute(text(DATA[revision]))
-        connection.commit()
-    return contents(connection)
+@pytest.fixture(scope="module")
+def in_use(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """By revision: a database that was upgraded step by step up to there, and in use all the time."""
+    folder = tmp_path_factory.mktemp("databases")
+    made = {}
+    with connected(folder / "growing.db") as connection:
+        for revision, statement in DATA.items():
+            command.upgrade(config(connection), revision)
+            if statement:
+                connection.execute(text(statement))
+            connection.commit()
+            made[revision] = folder / f"{revision}.db"
+            shutil.copy(folder / "growing.db", made[revision])
+    return made
+
+
+@pytest.fixture
+def connection(request: pytest.FixtureRequest, in_use: Mapping[str, Path], tmp_path: Path) -> Iterator[Connection]:
+    """To a copy of the database of the test's revision, or of the newest."""
+    revision = getattr(request, "param", HEAD)
+    shutil.copy(in_use[revision], tmp_path / "zooproxy.db")
+    with connected(tmp_path / "zooproxy.db") as connection:
+        yield connection
 
 
 def contents(connection: Connection) -> Contents:
@@ -94,12 +115,12 @@ def test_every_revision_has_data_of_its_own() -> None:
 
 
 def test_every_table_has_a_row_when_all_revisions_are_filled(connection: Connection) -> None:
-    assert all(filled(connection, HEAD).values())
+    assert all(contents(connection).values())
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_upgrade_from_each_revision_keeps_all_of_its_data(connection: Connection, revision: str) -> None:
-    before = filled(connection, revision)
+@pytest.mark.parametrize("connection", REVISIONS, indirect=True)
+def test_upgrade_from_each_revision_keeps_all_of_its_data(connection: Connection) -> None:
+    before = contents(connection)
     command.upgrade(config(connection), "head")
     after = contents(connection)
     assert set(before) <= set(after)
@@ -108,33 +129,30 @@ def test_upgrade_from_each_revision_keeps_all_of_its_data(connection: Connection
     assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
 
 
-@pytest.mark.parametrize("revision", REVISIONS[:-1])
-def test_downgrade_to_each_revision_and_back_keeps_what_it_can_hold(connection: Connection, revision: str) -> None:
-    before = filled(connection, HEAD)
-    command.downgrade(config(connection), revision)
-    connection.commit()
-    down = contents(connection)
-    assert schema.current_revision(connection) == revision
-    assert down == shared(before, down)
-    assert set(down) == {table for table in down if down[table]}
+def test_downgrade_to_each_revision_keeps_what_it_can_hold(connection: Connection) -> None:
+    before = contents(connection)
+    for revision in reversed(REVISIONS[:-1]):
+        command.downgrade(config(connection), revision)
+        connection.commit()
+        down = contents(connection)
+        assert schema.current_revision(connection) == revision
+        assert all(down.values())
+        assert down == shared(before, down)
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
     command.upgrade(config(connection), "head")
-    again = contents(connection)
-    assert shared(again, down) == down
-    assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    assert shared(contents(connection), down) == down
 
 
 def test_downgrade_to_nothing_with_data_in_it_leaves_nothing(connection: Connection) -> None:
-    filled(connection, HEAD)
     command.downgrade(config(connection), "base")
     assert contents(connection) == {}
 
 
 @pytest.mark.parametrize("revision", ["0002", "0006"])
 async def test_service_opens_a_database_in_use_since_an_early_revision(
-    tmp_path: Path, connection: Connection, revision: str
+    tmp_path: Path, in_use: Mapping[str, Path], revision: str
 ) -> None:
-    filled(connection, revision)
-    connection.close()
+    shutil.copy(in_use[revision], tmp_path / "zooproxy.db")
     async with open_database(f"sqlite:///{tmp_path}/zooproxy.db") as database:
         index = Index(database)
         held = await index.held(URL)
