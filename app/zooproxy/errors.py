@@ -27,6 +27,8 @@ for a client to read: it names what was wrong and the way out, and never holds a
     ├── SourceError                   a source that will not be asked
     │   ├── UnsupportedSource
     │   ├── HostNotAllowed
+    │   ├── HostDenied
+    │   ├── NameDenied
     │   └── Offline
     ├── FetchError                    a source that was asked and did not deliver
     │   ├── UpstreamUnreachable
@@ -241,6 +243,34 @@ class HostNotAllowed(SourceError):
     @property
     def extras(self) -> Mapping[str, object]:
         return {"host": self.host}
+
+
+class HostDenied(SourceError):
+    slug = "host-denied"
+    title = "Host denied"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"this proxy fetches nothing from the host '{host}': its operator's DENY_HOSTS has it")
+        self.host = host
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"host": self.host, "list": "DENY_HOSTS"}
+
+
+class NameDenied(SourceError):
+    """``rule`` is the setting that says so: ``ALLOW_NAMES`` or ``DENY_NAMES``."""
+
+    slug = "name-denied"
+    title = "Name denied"
+
+    def __init__(self, message: str, *, rule: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"list": self.rule}
 
 
 class Offline(SourceError):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zooproxy.errors import HostNotAllowed, SettingsError
+from zooproxy.errors import HostDenied, HostNotAllowed, SettingsError
 from zooproxy.fetch.policy import AllowedHosts, Candidate, Mirrors, host_of, scheme_of
 
 URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
@@ -32,6 +32,26 @@ URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 )
 def test_a_host_is_allowed_by_name_by_suffix_and_by_port(entries: list[str], url: str, allowed: bool) -> None:
     assert AllowedHosts(entries).allows(url) is allowed
+
+
+@pytest.mark.parametrize(
+    "url",
+    [URL, "http://download.pytorch.org:81/x", "https://DOWNLOAD.pytorch.org/x", "https://download.pytorch.org./x"],
+)
+@pytest.mark.parametrize("denied", [["download.pytorch.org"], ["*.pytorch.org"], ["*"]])
+def test_a_denied_host_is_refused_whoever_allows_it(denied: list[str], url: str) -> None:
+    hosts = AllowedHosts(["*", "download.pytorch.org", URL], denied)
+    assert not hosts.allows(url)
+    with pytest.raises(HostDenied, match=r"download\.pytorch\.org.*DENY_HOSTS"):
+        hosts.check(url)
+    assert not AllowedHosts(["*"], denied).allows(url)
+
+
+def test_a_host_beside_a_denied_one_is_as_it_was() -> None:
+    hosts = AllowedHosts(["pytorch.org", "evil.example"], ["*.pytorch.org", "evil.example:81"])
+    assert hosts.allows("https://pytorch.org/x")
+    assert hosts.allows("https://evil.example/x")
+    assert not hosts.allows("https://evil.example:81/x")
 
 
 def test_a_refused_host_is_named_with_the_way_out() -> None:

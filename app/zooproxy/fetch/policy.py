@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from zooproxy.errors import HostNotAllowed, SettingsError
+from zooproxy.errors import HostDenied, HostNotAllowed, SettingsError
 from zooproxy.wire.routes import CHECKPOINT, RAW
 
 #: As the last entry of a host's mirrors: the host itself is not asked.
@@ -45,10 +45,13 @@ class Candidate:
 class AllowedHosts:
     """The hosts whose URLs are fetched: exact names, ``*.suffix`` (the subdomains, not the suffix itself) or ``*``.
 
-    An entry without a port allows every port of its host; one that is a whole URL allows just that.
+    An entry without a port allows every port of its host; one that is a whole URL allows just that. ``denied``, written
+    likewise, outranks all of them.
     """
 
-    def __init__(self, entries: Iterable[str]) -> None:
+    def __init__(self, entries: Iterable[str], denied: Iterable[str] = ()) -> None:
+        denied = tuple(denied)
+        self._denied = AllowedHosts(denied) if denied else None
         entries = list(entries)
         self._urls = frozenset(entry for entry in entries if "://" in entry)
         entries = [entry.lower() for entry in entries if "://" not in entry]
@@ -56,17 +59,24 @@ class AllowedHosts:
         self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
         self._all = "*" in entries
 
+    def denies(self, url: str) -> bool:
+        return self._denied is not None and self._denied.allows(url)
+
     def allows(self, url: str) -> bool:
+        if self.denies(url):
+            return False
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = (parts.hostname or "").rstrip(".")  # "host." is the same host
         names = {host, parts.netloc.rpartition("@")[2].lower()}
         return self._all or bool(names & self._exact) or host.endswith(self._suffixes) or url in self._urls
 
     def check(self, url: str) -> None:
         """
         Raises:
-            HostNotAllowed: the URL's host is not among them.
+            HostDenied, HostNotAllowed: the URL's host is denied, or not among them.
         """
+        if self.denies(url):
+            raise HostDenied(urlsplit(url).hostname or "")
         if not self.allows(url):
             raise HostNotAllowed(urlsplit(url).hostname or "")
 

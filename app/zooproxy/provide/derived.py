@@ -81,11 +81,6 @@ class Derived:
         await self._flight.close()
 
 
-def base_of(url: str) -> Sha256 | None:
-    """The blob that the blob at a derived ``url`` was made of; None for any other URL."""
-    return Sha256(url.removeprefix(DERIVED).partition("/")[0]) if url.startswith(DERIVED) else None
-
-
 def _url(blob: HeldBlob, name: Sha256) -> str:
     return f"{DERIVED}{blob.digest}/{name}"
 

@@ -23,7 +23,6 @@ from zooproxy.names.records import Record, record_from_json
 from zooproxy.names.reference import ZooReference, parse
 from zooproxy.names.sections import ADMINISTRATOR, Section
 from zooproxy.names.zoos import ZOO_OF_SCHEME
-from zooproxy.provide.derived import base_of
 from zooproxy.wire.answers import (
     ABSENT,
     BY_HELD,
@@ -165,15 +164,6 @@ class Names:
     def zoos_of(self, url: str) -> frozenset[str]:
         """The zoos that have a name which leads to ``url`` (canonical)."""
         return frozenset(ref.partition("://")[0] for ref in self.catalog.naming(url))
-
-    async def zoos_of_blob(self, digest: Sha256) -> frozenset[str]:
-        """The zoos that have a name which leads to a source of this blob, or of the one it was derived from."""
-        found: set[str] = set()
-        for url in await self._holdings.of_digest(digest):
-            base = base_of(url)
-            urls = (url,) if base is None else await self._holdings.of_digest(base)
-            found.update(*map(self.zoos_of, urls))
-        return frozenset(found)
 
     def _reference(self, zoo: str, name: str) -> ZooReference:
         if ZOO_OF_SCHEME.get(zoo) != zoo:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.index import HeldSource
-from zooproxy.cache.shelf import Shelf
+from zooproxy.cache.shelf import DERIVED, Shelf
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent, BlobCorrupt, NotLocked, ZooproxyError
+from zooproxy.errors import BlobAbsent, BlobCorrupt, NameDenied, NotLocked, ZooproxyError
 from zooproxy.fetch.proof import Wanted
 from zooproxy.formats.forms import Form, needs_checksums, recast_of, rendition, selected
 from zooproxy.formats.segments import Rendition
@@ -22,6 +22,7 @@ from zooproxy.provide.derived import Derived
 from zooproxy.provide.fill_reports import problem, report
 from zooproxy.provide.fills import Fills
 from zooproxy.provide.growing import Growing
+from zooproxy.provide.name_rules import NameRules
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.rendition_digests import RenditionDigests
@@ -31,7 +32,7 @@ from zooproxy.provide.rounds import Rounds
 from zooproxy.provide.stock import Stock
 from zooproxy.provide.tensor_indexes import TensorIndexes
 from zooproxy.wire import fills as fills_wire
-from zooproxy.wire.answers import ABSENT, FILLING, HELD, QUARANTINED, ResolveAnswer
+from zooproxy.wire.answers import ABSENT, DENIED, FILLING, HELD, QUARANTINED, ResolveAnswer
 from zooproxy.wire.fills import StartedAnswer
 from zooproxy.wire.tensors import TensorIndex
 
@@ -52,10 +53,20 @@ class Held:
     rounds: Rounds
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What may be served: ``pins`` (and the lock file) by digest, ``names`` by name."""
+
+    pins: Pins
+    names: NameRules = NameRules()  # noqa: RUF009  # it never changes
+
+
 class Provider:
-    def __init__(self, names: Names, pins: Pins, held: Held, fills: Fills) -> None:
+    """``rules`` may be replaced while the service runs."""
+
+    def __init__(self, names: Names, rules: Rules, held: Held, fills: Fills) -> None:
         self.names = names
-        self._pins = pins
+        self.rules = rules
         self._held = held
         self.fills = fills
         self.stock = held.stock
@@ -78,7 +89,7 @@ class Provider:
     async def explain(self, resolution: Resolution) -> ResolveAnswer:
         """What a reference means and what is held of it; fetches nothing."""
         url = resolution.source.url
-        wanted, refusal = self._pins.wanted(resolution), self._pins.refusal(resolution)
+        wanted, refusal = self.rules.pins.wanted(resolution), self._refusal(resolution)
         filling = self.fills.is_running(url)  # asked first: a fill that ends meanwhile has left a row
         held = await self._row(wanted)
         trusted = await self._held.shelf.index.trust.of(url)
@@ -94,7 +105,7 @@ class Provider:
             sha256_hint=resolution.source.sha256_hint,
             sha256=held.sha256 if held else wanted.pin or (trusted.sha256 if trusted else None),
             size=held.size if held else None,
-            state=QUARANTINED if refused else state,
+            state=DENIED if isinstance(refusal, NameDenied) else QUARANTINED if refused else state,
             recipe=resolution.recipe,
             alias_of=resolution.alias_of,
             layer=resolution.layer,
@@ -163,14 +174,31 @@ class Provider:
         """A blob by its digest; no use of it.
 
         Raises:
+            NameDenied: it is the file of names that the operator's rules do not let be served.
             NotLocked: no entry of the lock file has this digest, and it was not made of a blob that one has.
             BlobAbsent: nothing published has this digest.
         """
-        if not self._pins.covers(digest) and not any(map(self._pins.covers, await self._held.derived.made_of(digest))):
+        if not self.rules.pins.covers(digest) and not any(
+            map(self.rules.pins.covers, await self._held.derived.made_of(digest))
+        ):
             raise NotLocked("this proxy serves nothing but what is in its lock file, and this is not", reference=digest)
+        if self.rules.names.are_any:
+            await self._check_rules(digest)
         if await self._held.shelf.index.blob(digest) is None:
             raise BlobAbsent(f"no blob {digest} is held; ask for its reference to bring it in")
         return await self._held.shelf.store.open(digest)
+
+    async def sources_of(self, digest: Sha256) -> tuple[str, ...]:
+        """The URLs from which a blob came, or those that it was made of."""
+        index, made_of = self._held.shelf.index, await self._held.derived.made_of(digest)
+        return tuple([url for one in (digest, *made_of) for url in await index.urls_of(one)])
+
+    async def _check_rules(self, digest: Sha256) -> None:
+        urls = await self.sources_of(digest)
+        judged = [self.rules.names.refusal_of_url(self.catalog, url) for url in urls if not url.startswith(DERIVED)]
+        refusals = [refusal for refusal in judged if refusal is not None]
+        if refusals and len(refusals) == len(judged):
+            raise refusals[0]
 
     async def tensors(self, resolution: Resolution, form: Form, *, proven: bool = False) -> TensorIndex:
         """The tensor index of a variant: recipe and prefix applied, ranges into the blob.
@@ -227,12 +255,16 @@ class Provider:
     def _wanted(self, resolution: Resolution) -> Wanted:
         """
         Raises:
+            NameDenied: the operator's rules do not let it be served.
             NotLocked: there is a lock file, and it does not list the source.
         """
-        refusal = self._pins.refusal(resolution)
+        refusal = self._refusal(resolution)
         if refusal is not None:
             raise refusal
-        return self._pins.wanted(resolution)
+        return self.rules.pins.wanted(resolution)
+
+    def _refusal(self, resolution: Resolution) -> NameDenied | NotLocked | None:
+        return self.rules.names.refusal(self.catalog, resolution) or self.rules.pins.refusal(resolution)
 
     async def _row(self, wanted: Wanted) -> HeldSource | None:
         """The row of what is held, if its digest is still what is wanted: pins may have changed since."""

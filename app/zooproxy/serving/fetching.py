@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from zooproxy.cache.database import Database
 from zooproxy.cache.hosts import HostsSeen
 from zooproxy.cache.shelf import Shelf
+from zooproxy.errors import SettingsError
 from zooproxy.fetch.attempt import Limits, Segments
 from zooproxy.fetch.certificates import trusted_certificates
 from zooproxy.fetch.fetcher import Fetcher
@@ -35,13 +36,16 @@ from zooproxy.serving.settings import Settings
 class Fetching:
     """
     Raises:
-        SettingsError: MIRRORS holds what is no mirror, CA_FILE no certificates.
+        SettingsError: MIRRORS holds what is no mirror, DENY_HOSTS a mirror, or CA_FILE no certificates.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
         self._mirrors = Mirrors(settings.mirrors, settings.parent)
-        self._hosts = AllowedHosts([*catalog.allowed(), *settings.allow_hosts])
+        self._hosts = AllowedHosts([*catalog.allowed(), *settings.allow_hosts], settings.deny_hosts)
+        for host, port in sorted(self._mirrors.endpoints()):
+            if self._hosts.denies(f"//{host}:{port}"):
+                raise SettingsError(f"DENY_HOSTS denies {host}, which MIRRORS or PARENT names; take it out of one")
         self._certificates = trusted_certificates(settings.ca_file)
 
     def check_host(self, url: str) -> None:

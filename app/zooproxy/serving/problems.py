@@ -27,6 +27,8 @@ STATUS: Final[dict[type[errors.ZooproxyError], int]] = {
     errors.BadReference: 400,
     errors.NotInCatalog: 404,
     errors.HostNotAllowed: 403,
+    errors.HostDenied: 403,
+    errors.NameDenied: 403,
     errors.UnsupportedSource: 501,
     errors.Offline: 503,
     errors.FetchError: 502,

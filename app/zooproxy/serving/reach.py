@@ -54,8 +54,12 @@ async def check_blob(request: Request, provider: Provider, digest: Sha256) -> No
         ZooNotAllowed: the request's token is limited to zoos, and what is held of them is not this blob.
     """
     zoos = limit_of(request)
-    if zoos is not None and zoos.isdisjoint(await provider.names.zoos_of_blob(digest)):
-        raise _refusal(zoos)
+    if zoos is None:
+        return
+    for url in await provider.sources_of(digest):
+        if not zoos.isdisjoint(provider.names.zoos_of(url)):
+            return
+    raise _refusal(zoos)
 
 
 def _refusal(zoos: frozenset[str]) -> ZooNotAllowed:

@@ -160,6 +160,30 @@ class Settings(BaseSettings):
             examples=[["files.example.org", "*.internal.example"]],
         ),
     ] = []
+    deny_hosts: Annotated[
+        list[str],
+        Field(
+            description="hosts never to fetch from, whoever allows them: sources there are refused, mirrored or not, "
+            "and no redirect leads there; what is held stays. Written as in allow_hosts",
+            examples=[["huggingface.co", "*.example.org"]],
+        ),
+    ] = []
+    allow_names: Annotated[
+        list[str],
+        Field(
+            description="if set, nothing else is served: glob patterns over canonical references, or the URLs they "
+            "lead to. Refused are checkpoints, fills, mirrored files, children's requests and blobs, held or not; "
+            "resolve explains such a name with the state `denied`, and it is still listed",
+            examples=[["torchvision://*", "mmdet://faster-rcnn_*"]],
+        ),
+    ] = []
+    deny_names: Annotated[
+        list[str],
+        Field(
+            description="patterns likewise of what is not served, whatever allow_names says",
+            examples=[["mmyolo://*", "https://files.example.org/private/*"]],
+        ),
+    ] = []
     private_hosts: Annotated[
         list[str], Field(description="hosts that may have addresses which are not public; mirrors may anyway")
     ] = []

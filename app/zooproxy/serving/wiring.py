@@ -46,9 +46,10 @@ from zooproxy.provide.events import Events
 from zooproxy.provide.keyring import open_keyring
 from zooproxy.provide.landing import Ground
 from zooproxy.provide.lookout import Lookout
+from zooproxy.provide.name_rules import NameRules
 from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
-from zooproxy.provide.provider import Held, Provider
+from zooproxy.provide.provider import Held, Provider, Rules
 from zooproxy.provide.quarantine import Quarantine
 from zooproxy.provide.reader_process import ReaderProcess
 from zooproxy.provide.reconciliation import Reconciliation, reconciled
@@ -82,7 +83,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         SettingsError: a setting contradicts the catalog or itself.
         CacheError: the data directory or the database cannot be used.
     """
-    catalog, pins, fetching = _agreed(settings)
+    catalog, rules, fetching = _agreed(settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database))
         index = Index(database)
@@ -104,13 +105,13 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(lookout.close)
         seconds = 0 if settings.offline else settings.revalidate_seconds
         revalidation = await stack.enter_async_context(open_revalidation(lookout, index, seconds))
-        watched = WatchedSources(names, pins, index, CachePins(database)).all
+        watched = WatchedSources(names, rules.pins, index, CachePins(database)).all
         schedule = Schedule(settings.watch_hours, settings.offline)
         host_watch = fetching.host_watch(database, fills.events)
         rounds = Rounds(lookout, host_watch, index.sightings, watched, schedule)
         await stack.enter_async_context(open_rounds(rounds))
         held = Held(shelf, tensor_indexes, derived, stock, revalidation, rounds)
-        provider = Provider(names, pins, held, fills)
+        provider = Provider(names, rules, held, fills)
         stack.push_async_callback(provider.rendition_digests.close)
         keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
         if settings.scrub_bytes_per_second:
@@ -125,13 +126,13 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     Raises:
         SettingsError, CacheError: as ``open_service``.
     """
-    catalog, pins, fetching = _agreed(settings)
+    catalog, rules, fetching = _agreed(settings)
     async with open_database(settings.database) as database:
         site_names = SiteNames(database)
         names = Names(catalog, site_names, Holdings(database), fetching.check_host)
         await names.refresh()
         shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
-        yield Site(settings.data_dir, shelf, names, site_names, pins, settings.spare_bytes)
+        yield Site(settings.data_dir, shelf, names, site_names, rules.pins, settings.spare_bytes)
 
 
 @asynccontextmanager
@@ -180,9 +181,10 @@ def _tokens(settings: Settings) -> SettingsTokens:
     )
 
 
-def _agreed(settings: Settings) -> tuple[Catalog, Pins, Fetching]:
+def _agreed(settings: Settings) -> tuple[Catalog, Rules, Fetching]:
     catalog = Catalog.shipped().layered(site_sections(settings.data_dir))
-    return catalog, Pins(catalog, settings.pins, _lock_of(settings)), Fetching(settings, catalog)
+    pins = Pins(catalog, settings.pins, _lock_of(settings))
+    return catalog, Rules(pins, NameRules(settings.allow_names, settings.deny_names)), Fetching(settings, catalog)
 
 
 def _lock_of(settings: Settings) -> Lock | None:

@@ -10,6 +10,7 @@ ABSENT = "absent"
 FILLING = "filling"
 HELD = "held"
 QUARANTINED = "quarantined"
+DENIED = "denied"
 UNKNOWN = "unknown"
 
 BY_URL = "url"
@@ -31,8 +32,9 @@ class ResolveAnswer:
 
     ``candidates`` are URLs in the order they would be asked; ``sha256_hint`` the digest's first digits as published
     in the file name; ``sha256`` the full digest once pinned or held; ``size`` in bytes once held; ``state`` one of
-    ``absent``, ``filling``, ``held``, ``quarantined``, ``unknown`` where no proxy was asked; ``recipe`` what the
-    ``model`` variant does to the state dict; ``layer`` which layer of the catalog answered, None for what needs no zoo.
+    ``absent``, ``filling``, ``held``, ``quarantined``, ``denied`` (by a rule, which a warning names), ``unknown``
+    where no proxy was asked; ``recipe`` what the ``model`` variant does to the state dict; ``layer`` which layer of the
+    catalog answered, None for what needs no zoo.
     """
 
     ref: str
