@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-_LISTENS = re.compile(r"listens on (http://\S+)")
+_LISTENS = re.compile(r"listens on (https?://\S+)")
 _PATIENCE = 30  # seconds for what takes milliseconds
 
 

@@ -17,6 +17,7 @@ from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.app import create_app
 from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.settings import Settings
+from zooproxy.serving.tls import server_context
 from zooproxy.serving.transfers import Transfers
 from zooproxy.serving.wiring import open_service
 
@@ -41,10 +42,12 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    tls = server_context(settings)
     with _listen(settings) as listening:
         async with open_service(settings) as service:
             host, port = listening.getsockname()[:2]
-            _log.info("zooproxy listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+            scheme = "http" if tls is None else "https"
+            _log.info("zooproxy listens on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
             config = uvicorn.Config(
                 create_app(
                     service.provider,
@@ -57,6 +60,7 @@ async def _serve(settings: Settings) -> None:
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=settings.shutdown_seconds,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
             await _Server(config).serve(sockets=[listening])
 

@@ -111,6 +111,24 @@ class Settings(BaseSettings):
         bool,
         Field(description="reads need a token of any scope, even without READ_TOKENS"),
     ] = False
+    tls_cert: Annotated[
+        Path | None,
+        Field(
+            description="PEM file of the proxy's certificate and its chain; with it and tls_key, it speaks HTTPS only",
+            examples=["/etc/zooproxy/cert.pem"],
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None, Field(description="PEM file of the certificate's key", examples=["/etc/zooproxy/key.pem"])
+    ] = None
+    tls_client_ca: Annotated[
+        Path | None,
+        Field(
+            description="PEM file of authorities; with it, only clients with a certificate of theirs are taken; "
+            "`zooproxy healthy` shows the proxy's own",
+            examples=["/etc/zooproxy/clients.pem"],
+        ),
+    ] = None
     offline: Annotated[
         bool, Field(title="Whom it fetches from", description="serve what is held and fetch nothing")
     ] = False

@@ -65,6 +65,7 @@ from zooproxy.serving.access import Access, SettingsTokens
 from zooproxy.serving.fetching import Fetching
 from zooproxy.serving.gate import Gate
 from zooproxy.serving.settings import Settings
+from zooproxy.serving.tls import server_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,7 @@ def check_settings(settings: Settings) -> None:
         SettingsError: a setting contradicts the catalog or itself.
     """
     _agreed(settings)
+    server_context(settings)
 
 
 def _tokens(settings: Settings) -> SettingsTokens:
