@@ -34,6 +34,14 @@ class Fetcher:
         self._limits = limits or Limits()
         self.breakers = breakers or Breakers()
 
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    def obey(self, hosts: AllowedHosts, mirrors: Mirrors, limits: Limits) -> None:
+        """From now on; a candidate that is being asked is asked to its end, but for redirects."""
+        self._hosts, self._mirrors, self._limits = hosts, mirrors, limits
+
     def candidates(self, url: str) -> tuple[str, ...]:
         """The URLs that ``fetch`` would ask, in order."""
         return tuple(candidate.url for candidate in self._mirrors.candidates(url))

@@ -34,6 +34,10 @@ class Bandwidth:
         self._rate = rate
         self._free_at = 0.0
 
+    def change(self, rate: int) -> None:
+        """From the next bytes on, for transfers that run too."""
+        self._rate = rate
+
     async def take(self, size: int) -> None:
         """Returns when ``size`` bytes may have been transferred; each caller queues behind those before it."""
         if not self._rate:

@@ -73,6 +73,10 @@ class Fills:
         self._ended = Ended()
         self.events = ground.events
 
+    def go_offline(self, offline: bool) -> None:
+        """Whether new fills are refused from now on; those that run go on."""
+        self._policy = replace(self._policy, offline=offline)
+
     def is_running(self, url: str) -> bool:
         return url in self._running
 

@@ -10,14 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from zooproxy.serving.settings import FILE, Settings, read_settings, where_set
+from zooproxy.serving.settings import FILE, RELOADED, Settings, read_settings, where_set
 
 _WIDTH = 118
 _MASK = "********"
 _HEAD = f"""\
 # Every setting of zooproxy, with its default. Copy this to {FILE} in the directory that `zooproxy serve` is started
 # in, and uncomment what is to differ; the environment variable ZOOPROXY_<NAME> (lists and maps as JSON) outranks it.
-# `zooproxy config check` tells whether all is right. This file is what `zooproxy config example` prints.
+# `zooproxy config check` tells whether all is right. A running proxy takes over what is marked so when it gets SIGHUP,
+# all of it or, where something is wrong, nothing; the rest needs a restart. `zooproxy config example` prints this file.
 """
 
 
@@ -30,7 +31,8 @@ def _described() -> Iterator[str]:
     for key, field in Settings.model_fields.items():
         if field.title is not None:
             yield f"\n# -- {field.title.lower()} {'-' * (_WIDTH - 6 - len(field.title))}\n"
-        yield textwrap.fill(field.description or "", _WIDTH, initial_indent="# ", subsequent_indent="# ")
+        reloads = " (taken over on SIGHUP)" if key in RELOADED else ""
+        yield textwrap.fill(f"{field.description}{reloads}", _WIDTH, initial_indent="# ", subsequent_indent="# ")
         for one in field.examples or ():
             yield f"# for example: {key} = {_toml(one)}"
         yield f"#{key} = {_toml(field.default)}\n" if field.default is not None else f"# {key} has no default.\n"

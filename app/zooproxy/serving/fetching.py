@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from zooproxy.cache.database import Database
@@ -41,12 +42,25 @@ class Fetching:
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
+        self._fetcher: Fetcher | None = None
+        self._private = AllowedHosts(settings.private_hosts)
         self._mirrors = Mirrors(settings.mirrors, settings.parent)
         self._hosts = AllowedHosts([*catalog.allowed(), *settings.allow_hosts], settings.deny_hosts)
         for host, port in sorted(self._mirrors.endpoints()):
             if self._hosts.denies(f"//{host}:{port}"):
                 raise SettingsError(f"DENY_HOSTS denies {host}, which MIRRORS or PARENT names; take it out of one")
         self._certificates = trusted_certificates(settings.ca_file)
+
+    def become(self, other: Fetching, fills: Fills) -> None:
+        """Takes over the rules and limits of ``other``, for ``fills`` that ``open`` gave."""
+        self._settings, self._private = other._settings, other._private
+        self._hosts, self._mirrors = other._hosts, other._mirrors
+        fills.go_offline(self._settings.offline)
+        if self._fetcher is not None:
+            kept = self._fetcher.limits  # what counts running transfers goes on counting them
+            kept.bandwidth.change(self._settings.bandwidth)
+            limits = replace(self._limits(), bandwidth=kept.bandwidth, connections=kept.connections)
+            self._fetcher.obey(self._hosts, self._mirrors, limits)
 
     def check_host(self, url: str) -> None:
         """
@@ -66,7 +80,7 @@ class Fetching:
         policy = Policy(settings.offline, Slots(settings.fills, settings.fills_per_host))
         async with AsyncExitStack() as stack:
             patience = Patience(settings.connect_seconds, settings.stall_seconds)
-            opening = open_http(patience=patience, certificates=self._certificates, exempt=self._exempt())
+            opening = open_http(patience=patience, certificates=self._certificates, exempt=self._exempt)
             http = await stack.enter_async_context(opening)
             local = LocalFiles(settings.data_dir / LOCAL_FOLDER)
             upstreams: dict[str, Upstream] = {"http": http, "https": http, local_files.SCHEME: local}
@@ -74,8 +88,8 @@ class Fetching:
                 open_s3(self._clusters(), patience=patience, ca_file=settings.ca_file)
             )
             upstreams["pavi"] = PaviUpstream()
-            fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
-            yield await stack.enter_async_context(open_fills(fetcher, ground, shelf, database, policy))
+            self._fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
+            yield await stack.enter_async_context(open_fills(self._fetcher, ground, shelf, database, policy))
 
     def host_watch(self, database: Database, events: Events) -> HostWatch:
         patience = Patience(self._settings.connect_seconds, self._settings.stall_seconds)
@@ -104,13 +118,7 @@ class Fetching:
             Slots(None, settings.connections_per_host),
         )
 
-    def _exempt(self) -> Callable[[str, int], bool]:
+    def _exempt(self, host: str, port: int) -> bool:
         """Whom the operator named: mirrors by host and port, and PRIVATE_HOSTS."""
-        own = self._mirrors.endpoints()
-        private = AllowedHosts(self._settings.private_hosts)
-
-        def exempt(host: str, port: int) -> bool:
-            bracketed = f"[{host}]" if ":" in host else host
-            return (host, port) in own or private.allows(f"//{bracketed}:{port}")
-
-        return exempt
+        bracketed = f"[{host}]" if ":" in host else host
+        return (host, port) in self._mirrors.endpoints() or self._private.allows(f"//{bracketed}:{port}")

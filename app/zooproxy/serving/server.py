@@ -16,6 +16,7 @@ from zooproxy.errors import SettingsError
 from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.app import create_app
 from zooproxy.serving.protocol import ZeroCopyProtocol
+from zooproxy.serving.reloading import Reloading, reloaded_on_signal
 from zooproxy.serving.settings import Settings
 from zooproxy.serving.tls import server_context
 from zooproxy.serving.transfers import Transfers
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM; then running transfers get ``shutdown_seconds`` to end.
+    """Serves until SIGINT or SIGTERM; then running transfers get ``shutdown_seconds`` to end. SIGHUP reloads settings.
 
     Raises:
         SettingsError, CacheError: it cannot start.
@@ -62,7 +63,8 @@ async def _serve(settings: Settings) -> None:
                 timeout_graceful_shutdown=settings.shutdown_seconds,
                 ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
-            await _Server(config).serve(sockets=[listening])
+            async with reloaded_on_signal(Reloading(settings, service, tls)):
+                await _Server(config).serve(sockets=[listening])
 
 
 class _Server(uvicorn.Server):

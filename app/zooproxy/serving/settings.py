@@ -6,13 +6,11 @@ must not be a setting that is silently off. ``zooproxy.example.toml`` is made fr
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -26,14 +24,25 @@ from pydantic_settings import (
 )
 
 from zooproxy.errors import SettingsError
+from zooproxy.serving.setting_faults import PREFIX, Faults, variable_of
 from zooproxy.wire.routes import DEFAULT_PORT
 
-PREFIX: Final = "ZOOPROXY_"
 FILE: Final = "zooproxy.toml"
 
 #: The client's own variables; the same shell may well hold both.
 _CLIENTS: Final = frozenset(
     {"ZOOPROXY_TOKEN", "ZOOPROXY_CACHE_DIR", "ZOOPROXY_CACHE_SIZE", "ZOOPROXY_CONNECTIONS", "ZOOPROXY_LOCK"}
+)
+
+#: What a running proxy takes over on SIGHUP; the rest needs a restart.
+RELOADED: Final = frozenset(
+    {
+        *("admin_tokens", "read_tokens", "reads_need_token", "tls_cert", "tls_key"),
+        *("offline", "mirrors", "parent", "pins", "lock_file", "private_hosts"),
+        *("allow_hosts", "deny_hosts", "allow_names", "deny_names"),
+        *("max_file_bytes", "tries", "retry_seconds", "minimum_rate", "minimum_rate_seconds", "bandwidth"),
+        *("segments", "segment_bytes"),
+    }
 )
 
 _BASE = "^https?://[^/?#]+/?$"
@@ -330,18 +339,21 @@ def read_settings(file: Path | None = None) -> Settings:
     path = Path(FILE) if file is None else file
     if file is not None and not file.is_file():
         raise SettingsError(f"there is no file {file}")
-    _refuse_unknown(os.environ)
+    faults = Faults(Settings.model_fields, os.environ, path)
+    unknown = faults.unknown_variables(_CLIENTS)
+    if unknown:
+        raise SettingsError(unknown)
     try:
         found = _from(path)()
     except ValidationError as error:
-        faults = [_sentence(dict(problem), path, os.environ) for problem in error.errors()]
-        raise SettingsError("; ".join(faults)) from error
+        sentences = [faults.about(dict(problem), S3Cluster.model_fields) for problem in error.errors()]
+        raise SettingsError("; ".join(sentences)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is no TOML: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except SourceError as error:
-        raise SettingsError(_not_json(os.environ)) from error
+        raise SettingsError(faults.not_json()) from error
     return Settings.model_construct(found.model_fields_set, **vars(found))
 
 
@@ -354,55 +366,8 @@ def where_set(file: Path | None = None) -> Mapping[str, str]:
     return {key.lower(): str(path) for key in in_file} | {key: name for key, name in by_variable.items() if name}
 
 
-def variable_of(key: str) -> str:
-    return PREFIX + key.upper()
-
-
 def _from(file: Path) -> type[Settings]:
     class FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=file)
 
     return FromFile
-
-
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {variable_of(key) for key in Settings.model_fields} | _CLIENTS
-    unknown = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
-    if unknown:
-        named = ", ".join(name + _guess(name.upper(), sorted(known)) for name in unknown)
-        raise SettingsError(f"unknown setting {named}; {_WAY_OUT}")
-
-
-_WAY_OUT = "'zooproxy config example' shows every one"
-
-
-def _sentence(problem: Mapping[str, Any], file: Path, environ: Mapping[str, str]) -> str:
-    """Where a fault stands, what it is, and what would be right. No values: they may be secrets."""
-    key, *inner = (str(part) for part in problem["loc"])
-    path = ".".join((key, *inner))
-    if key not in Settings.model_fields:
-        return f"unknown setting {key} in {file}{_guess(key.lower(), list(Settings.model_fields))}; {_WAY_OUT}"
-    is_variable = any(name.upper() == variable_of(key) for name in environ)
-    where = ".".join((variable_of(key), *inner)) if is_variable else f"{path} in {file}"
-    if problem["type"] == "extra_forbidden":
-        return f"unknown setting {where}{_guess(inner[-1].lower(), list(S3Cluster.model_fields))}"
-    return f"{where}: {problem['msg']} ({Settings.model_fields[key].description})"
-
-
-def _not_json(environ: Mapping[str, str]) -> str:
-    """Which variables of lists and maps hold something else; the library names one, in its own words."""
-    kinds = {variable_of(key): field.default for key, field in Settings.model_fields.items()}
-    wrong = []
-    for name, value in environ.items():
-        try:
-            if isinstance(kinds.get(name.upper()), list | dict):
-                json.loads(value)
-        except ValueError:
-            example = '["a", "b"]' if isinstance(kinds[name.upper()], list) else '{"name": "value"}'
-            wrong.append(f"{name} is not written as JSON: {example}")
-    return "; ".join(wrong)
-
-
-def _guess(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

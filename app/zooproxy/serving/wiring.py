@@ -21,7 +21,7 @@ The order of a request, once::
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -74,6 +74,23 @@ class Service:
 
     provider: Provider
     gate: Gate
+    fetching: Fetching
+
+    def prepared(self, settings: Settings) -> Callable[[], None]:
+        """What takes ``settings`` over, all at once, as far as a running service can; nothing has changed before.
+
+        Raises:
+            SettingsError: a setting contradicts the catalog or itself.
+        """
+        rules, fetching = _rules(settings, self.provider.catalog), Fetching(settings, self.provider.catalog)
+        tokens = _tokens(settings)
+
+        def take_over() -> None:
+            self.provider.rules = rules
+            self.gate.access.settings = tokens
+            self.fetching.become(fetching, self.provider.fills)
+
+        return take_over
 
 
 @asynccontextmanager
@@ -117,7 +134,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
         if settings.scrub_bytes_per_second:
             await stack.enter_async_context(_scrubbed(settings, shelf, database, provider))
-        yield Service(provider, Gate(Access(_tokens(settings), keyring), AuditLog(settings.data_dir)))
+        yield Service(provider, Gate(Access(_tokens(settings), keyring), AuditLog(settings.data_dir)), fetching)
 
 
 @asynccontextmanager
@@ -185,8 +202,12 @@ def _tokens(settings: Settings) -> SettingsTokens:
 
 def _agreed(settings: Settings) -> tuple[Catalog, Rules, Fetching]:
     catalog = Catalog.shipped().layered(site_sections(settings.data_dir))
+    return catalog, _rules(settings, catalog), Fetching(settings, catalog)
+
+
+def _rules(settings: Settings, catalog: Catalog) -> Rules:
     pins = Pins(catalog, settings.pins, _lock_of(settings))
-    return catalog, Rules(pins, NameRules(settings.allow_names, settings.deny_names)), Fetching(settings, catalog)
+    return Rules(pins, NameRules(settings.allow_names, settings.deny_names))
 
 
 def _lock_of(settings: Settings) -> Lock | None:
