@@ -88,6 +88,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Optional
 
+from zooproxy.masking import masked
+
 
 class ZooproxyError(Exception):
     """The root. ``extras`` are the problem's own members (RFC 9457, section 3.2), JSON values only.
@@ -279,14 +281,14 @@ class Offline(SourceError):
 
 
 class FetchError(ZooproxyError):
-    """One candidate did not deliver."""
+    """One candidate did not deliver; ``url`` is shown to anybody, and so without credentials."""
 
     slug = "upstream"
     title = "Upstream failed"
 
     def __init__(self, message: str, *, url: str) -> None:
         super().__init__(message)
-        self.url = url
+        self.url = masked(url)
 
     @property
     def extras(self) -> Mapping[str, object]:

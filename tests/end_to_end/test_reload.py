@@ -46,7 +46,7 @@ class Stage:
     def hup(self, words: str) -> str:
         before = len(self.proxy.log)
         self.proxy.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while words not in (told := self.proxy.log[before:]):
             assert time.monotonic() < deadline, f"never said: {told}"
         return told

@@ -108,3 +108,11 @@ def test_a_parent_is_asked_first_for_everything_but_the_sites_own_files() -> Non
 def test_objects_have_a_scheme_and_a_host_of_their_own() -> None:
     assert (scheme_of("lab:s3://bucket/x.pth"), host_of("lab:s3://Bucket/x.pth")) == ("s3", "lab:s3")
     assert (scheme_of(URL), host_of("https://Zoo.example:81/x")) == ("https", "zoo.example:81")
+
+
+def test_a_mirrors_login_is_asked_with_and_is_no_part_of_its_host() -> None:
+    mirrors = Mirrors({"zoo.example": ["https://user:secret@Mirror.lan:81/zoo"]})
+    (mirror, _) = mirrors.candidates("https://zoo.example/x.pth")
+    assert mirror == Candidate("https://user:secret@Mirror.lan:81/zoo/x.pth", "mirror.lan:81")
+    assert host_of(mirror.url) == "mirror.lan:81"
+    assert mirrors.endpoints() == {("mirror.lan", 81)}

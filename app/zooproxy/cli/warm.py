@@ -87,7 +87,7 @@ class Service:
         if self._base in (DIRECT, OFF):
             raise ProxyNotConfigured("ZOOPROXY names no proxy first; there is no cache to warm")
         self._login = settings.login_of(self._base)
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
         """The answer's JSON.
@@ -129,6 +129,13 @@ class Service:
             return {"id": id, "state": FAILED, "bytes_done": 0, "bytes_total": None, "error": entry["error"]}
         fill: Mapping[str, Any] = entry["fill"]
         return fill
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The token is for the proxy alone, and a proxy that redirects is none."""
+
+    def redirect_request(self, *_: Any) -> None:  # the base class's signature
+        return None
 
 
 def _refusal(base: str, error: HTTPError) -> ProxyRefused:

@@ -40,6 +40,7 @@ from zooproxy.errors import (
 )
 from zooproxy.formats.forms import Form
 from zooproxy.formats.reader import read_tensor_index
+from zooproxy.masking import masked
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.file_names import file_name_of
 from zooproxy.names.lock import Locked
@@ -119,7 +120,7 @@ def proven(ref: str, settings: ClientSettings) -> Proven:
     with _published(settings.folder, wanted) as file:
         for block in iter(lambda: file.read(_BLOCK), b""):
             hasher.update(block)
-    return Proven(wanted.url, hasher.digest(), hasher.size)
+    return Proven(masked(wanted.url), hasher.digest(), hasher.size)
 
 
 def _resolved(ref: str, settings: ClientSettings) -> Wanted:
@@ -127,7 +128,7 @@ def _resolved(ref: str, settings: ClientSettings) -> Wanted:
     if locked is None:
         resolution = Catalog.shipped().resolve(parse(ref))
         source = resolution.source
-        wanted = Wanted(ref, source.url, source.sha256_hint or "", None, source.file_name, resolution.warnings)
+        wanted = Wanted(ref, source.address, source.sha256_hint or "", None, source.file_name, resolution.warnings)
     else:
         wanted = Wanted(ref, locked.url, "", locked, file_name_of(locked.url.partition("?")[0]))
     if not wanted.url.startswith(("http://", "https://")):
@@ -175,9 +176,9 @@ def _download(path: Path, wanted: Wanted) -> None:
 
 def _prove(file: IO[bytes], digest: Sha256, wanted: Wanted) -> None:
     if wanted.locked is not None:
-        prove_locked(wanted.locked, digest, f"the bytes of {wanted.url} have")
+        prove_locked(wanted.locked, digest, f"the bytes of {masked(wanted.url)} have")
     if not digest.matches_hint(wanted.hint):
-        message = f"the bytes of {wanted.url} hash to {digest}; the published file name promises {wanted.hint}"
+        message = f"the bytes of {masked(wanted.url)} hash to {digest}; the published file name promises {wanted.hint}"
         raise DigestMismatch(message, expected=wanted.hint, actual=digest)
     read_tensor_index(file, file.seek(0, os.SEEK_END), digest)  # type: ignore[arg-type]
 
@@ -196,7 +197,7 @@ def _receive(file: IO[bytes], url: str, label: str) -> Sha256:
                 file.write(block)
                 progress.advance(len(block))
     if expected is not None and hasher.size != expected:
-        message = f"{url} ended after {hasher.size:,} of {expected:,} bytes"
+        message = f"{masked(url)} ended after {hasher.size:,} of {expected:,} bytes"
         raise UpstreamTruncated(message, url=url, expected=expected, received=hasher.size)
     file.flush()
     return hasher.digest()
@@ -206,7 +207,7 @@ def _read(response: Any, url: str) -> bytes:
     try:
         block: bytes = response.read(_BLOCK)
     except (OSError, http.client.HTTPException) as error:
-        raise UpstreamUnreachable(f"{url} broke off: {type(error).__name__}", url=url) from error
+        raise UpstreamUnreachable(f"{masked(url)} broke off: {type(error).__name__}", url=url) from error
     return block
 
 
@@ -219,10 +220,10 @@ def _opened(url: str) -> Any:
         return urllib.request.build_opener(_Redirects).open(request, timeout=60)
     except urllib.error.HTTPError as error:
         error.close()
-        raise UpstreamStatus(f"{url} answered with status {error.code}", url=url, status=error.code) from error
+        raise UpstreamStatus(f"{masked(url)} answered with status {error.code}", url=url, status=error.code) from error
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
-        raise UpstreamUnreachable(f"{url} cannot be reached: {why}", url=url) from error
+        raise UpstreamUnreachable(f"{masked(url)} cannot be reached: {why}", url=url) from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -15,6 +15,7 @@ from zooproxy.fetch.retries import blames_host
 from zooproxy.fetch.sighting import Glance, Sighting
 from zooproxy.fetch.slots import Interest
 from zooproxy.fetch.upstream import Continuation, Upstream
+from zooproxy.masking import masked
 
 
 class Fetcher:
@@ -43,8 +44,8 @@ class Fetcher:
         self._hosts, self._mirrors, self._limits = hosts, mirrors, limits
 
     def candidates(self, url: str) -> tuple[str, ...]:
-        """The URLs that ``fetch`` would ask, in order."""
-        return tuple(candidate.url for candidate in self._mirrors.candidates(url))
+        """The URLs that ``fetch`` would ask, in order, without credentials."""
+        return tuple(masked(candidate.url) for candidate in self._mirrors.candidates(url))
 
     def check(self, url: str) -> None:
         """
@@ -69,7 +70,7 @@ class Fetcher:
             FetchError, ProofError: the last candidate's failure; its ``attempts`` are those before it.
         """
         self.check(wanted.url)
-        candidates = self._mirrors.candidates(wanted.url)
+        candidates = self._mirrors.candidates(wanted.asked)
         if not candidates:
             raise UnsupportedSource(f"MIRRORS leaves nobody to ask for {wanted.url}: its host is off and has no mirror")
         failures: list[ZooproxyError] = []
@@ -101,9 +102,9 @@ class Fetcher:
                 with self._circuit(candidate):
                     found = await upstream.look(candidate.url, self._allows_from(candidate), known)
             except FetchError as error:
-                glances.append(Glance(candidate.url, error=error))
+                glances.append(Glance(masked(candidate.url), error=error))
             else:
-                glances.append(Glance(candidate.url, found))
+                glances.append(Glance(masked(candidate.url), found))
                 if not everyone:
                     break
         return glances
@@ -135,7 +136,7 @@ class Fetcher:
         joins, in_parts = True, self._limits.segments.connections > 1
         while True:
             number += 1
-            into.trying(asked.url, number)
+            into.trying(masked(asked.url), number)
             rest = _continuation(asked.url, wanted, into) if joins else None
             attempt = Attempt(asked, self._limits, into, promised=bool(wanted.promise))
             try:
@@ -188,7 +189,7 @@ def _continuation(url: str, wanted: Wanted, into: Destination) -> Continuation |
     version = into.version
     if version is None or version.length is None or not 0 < into.size <= version.length:
         return None
-    same = version.url == url
+    same = version.url == masked(url)
     if wanted.promise and (not same or version.validator is None):
         return Continuation(into.size, version.length, None)
     validator = version.validator if same else version.etag

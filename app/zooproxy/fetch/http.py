@@ -37,6 +37,7 @@ from zooproxy.fetch.certificates import trusted_certificates
 from zooproxy.fetch.connections import CountedStream
 from zooproxy.fetch.sighting import Sighting
 from zooproxy.fetch.upstream import Allows, Body, Continuation, Patience, Version
+from zooproxy.masking import masked
 from zooproxy.wire.answers import FILLING
 from zooproxy.wire.routes import PROBLEM, STATE_HEADER
 
@@ -72,17 +73,17 @@ class HttpUpstream:
             UpstreamTruncated: while reading blocks: the body ended early.
         """
         async with self._answered("GET", url, allows, _range_headers(rest)) as response:
-            yield _believed(response, url, rest)
+            yield _believed(response, masked(url), rest)  # the URL names the version, which is kept
 
     async def look(self, url: str, allows: Allows, known: Sighting | None = None) -> Sighting:
         """As ``get``, without a body: a HEAD, or, where a host refuses those, a GET that ends with its head."""
-        conditions = _conditions(url, known)
+        conditions = _conditions(masked(url), known)
         for method in ("HEAD", "GET"):
             async with self._answered(method, url, allows, conditions) as response:
                 if response.status_code == 304 and known is not None:
                     return known
                 if response.status_code == 200:
-                    return _version(response, url).sighting
+                    return _version(response, masked(url)).sighting
                 error = _bad_status(response, url, None)
                 if response.status_code not in _NO_HEADS:
                     raise error

@@ -31,7 +31,7 @@ def scheme_of(url: str) -> str:
 def host_of(url: str) -> str:
     """Whom a source's URL leads to, as limits and circuits count them: ``host[:port]``, or the cluster of an object."""
     before, _, after = url.partition("://")
-    return after.partition("/")[0].lower() if before in WEB else before
+    return after.partition("/")[0].rpartition("@")[2].lower() if before in WEB else before
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Mirrors:
         if self._parent is None or scheme_of(url) not in _TOLD_TO_PARENTS:
             return own
         asked = f"{self._parent}{CHECKPOINT}?{urlencode({'ref': url, 'variant': RAW})}"
-        return Candidate(asked, urlsplit(self._parent).netloc.lower()), *own
+        return Candidate(asked, host_of(self._parent)), *own
 
     def _own_candidates(self, url: str) -> tuple[Candidate, ...]:
         if scheme_of(url) not in WEB:
@@ -115,9 +115,7 @@ class Mirrors:
         parts = urlsplit(url)
         bases = self._bases.get(parts.netloc.lower()) or self._bases.get(parts.hostname or "") or ()
         rest = parts.path + (f"?{parts.query}" if parts.query else "")
-        mirrors = tuple(
-            Candidate(base.rstrip("/") + rest, urlsplit(base).netloc.lower()) for base in bases if base != OFF
-        )
+        mirrors = tuple(Candidate(base.rstrip("/") + rest, host_of(base)) for base in bases if base != OFF)
         return mirrors if bases and bases[-1] == OFF else (*mirrors, Candidate(url))
 
 

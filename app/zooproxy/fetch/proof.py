@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from zooproxy.digest import Sha256
@@ -24,6 +24,12 @@ class Wanted:
     pin: Sha256 | None = None
     seen: Sha256 | None = None
     locked_as: str | None = None
+    address: str = field(default="", repr=False)
+
+    @property
+    def asked(self) -> str:
+        """What an upstream is asked for: ``url`` with its credentials."""
+        return self.address or self.url
 
     @property
     def promise(self) -> str:

@@ -11,6 +11,7 @@ from typing import Final, Optional, Union
 from urllib.parse import urlsplit
 
 from zooproxy.errors import BadReference, NameWithoutWeights, UnknownName, UnknownZoo
+from zooproxy.masking import masked
 from zooproxy.names.corrections import Corrections, HintOverride, UrlRepair
 from zooproxy.names.file_names import file_name_of
 from zooproxy.names.hints import sha256_hint
@@ -41,11 +42,13 @@ class Source:
             equal for every reference to the same file.
         sha256_hint: first digits of the content's sha256 (8 to 64, lower case), as published or as corrected.
         file_name: the last path segment, unquoted and safe to show; ``checkpoint`` when empty.
+        address: what is asked for the bytes; ``url`` names it, and has no credentials (``masking``).
     """
 
     url: str
     sha256_hint: Optional[str]
     file_name: str
+    address: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,8 @@ class Catalog:
         override = self._overrides.get(reference.canonical)
         record = self._record_of(reference.canonical)
         return Resolution(
-            reference=reference.text,
-            canonical=reference.canonical,
+            reference=masked(reference.text),
+            canonical=masked(reference.canonical),
             zoo=None,
             name=None,
             source=_source(reference, override, record),
@@ -333,9 +336,9 @@ def _warnings(zoo: str, record: Optional[Record], repair: Optional[UrlRepair]) -
 def _source(located: Located, override: Optional[HintOverride], record: Optional[Record]) -> Source:
     file_name = file_name_of(_path(located))
     if override is not None:
-        return Source(located.canonical, override.hint, file_name)
+        return Source(masked(located.canonical), override.hint, file_name, located.canonical)
     stated = None if record is None else record.sha256
-    return Source(located.canonical, stated or sha256_hint(file_name), file_name)
+    return Source(masked(located.canonical), stated or sha256_hint(file_name), file_name, located.canonical)
 
 
 def _path(located: Located) -> str:

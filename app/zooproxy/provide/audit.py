@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from zooproxy.names.masking import masked
+from zooproxy.masking import masked
 from zooproxy.wire.access import AuditEntry
 
 FILE: Final = "audit.log"

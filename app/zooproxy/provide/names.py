@@ -16,6 +16,7 @@ from zooproxy.cache.holdings import Holdings
 from zooproxy.cache.site_names import Revision, SiteName, SiteNames
 from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest, CacheError, UnknownName
+from zooproxy.masking import masked
 from zooproxy.names.answers import model_answer
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.listing import Listed, Query
@@ -85,6 +86,8 @@ class Names:
         """
         reference = self._reference(zoo, name)
         located = parse(put.url)
+        if masked(put.url) != put.url:
+            raise BadRequest("a name may not lead to a URL with credentials in it; they would be kept and shown")
         if isinstance(located, ZooReference):
             raise BadRequest("a name leads to a URL, not to another name")
         self._check_host(located.canonical)
@@ -150,8 +153,8 @@ class Names:
             BadReference: it is none.
         """
         canonical = parse(url).canonical
-        names = [NamedAnswer(ref, canonical, BY_URL) for ref in self.catalog.naming(canonical)]
-        return NamesAnswer(url, None, [canonical], names)
+        names = [NamedAnswer(ref, masked(canonical), BY_URL) for ref in self.catalog.naming(canonical)]
+        return NamesAnswer(masked(url), None, [masked(canonical)], names)
 
     async def of_digest(self, digits: str) -> NamesAnswer:
         """The names of a file by the first digits (8 to 64, lower case) of its sha256, those of held files first."""

@@ -48,7 +48,8 @@ class Pins:
         """What is known of the bytes of a source."""
         source = resolution.source
         locked = self._lock.of_url(source.url) if self._lock else None
-        return Wanted(source.url, source.sha256_hint, self.of(source.url), locked_as=locked.ref if locked else None)
+        locked_as = locked.ref if locked else None
+        return Wanted(source.url, source.sha256_hint, self.of(source.url), locked_as=locked_as, address=source.address)
 
     def refusal(self, resolution: Resolution) -> NotLocked | None:
         """Why a reference is not served: there is a lock file, and it does not list its source."""

@@ -162,7 +162,7 @@ class Provider:
             held = await self._row(self._wanted(resolution))
             if held is not None:
                 return StartedAnswer(ref, fills_wire.HELD, sha256=held.sha256)
-            fill = report(self.fills.start(self._wanted(resolution), urgent=False, ref=ref))
+            fill = report(self.fills.start(self._wanted(resolution), urgent=False, ref=resolution.reference))
         except ZooproxyError as error:
             return StartedAnswer(ref, fills_wire.REFUSED, error=problem(error))
         return StartedAnswer(ref, fill.state, fill)

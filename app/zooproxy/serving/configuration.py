@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from zooproxy.masking import masked
 from zooproxy.serving.settings import FILE, RELOADED, Settings, read_settings, where_set
 
 _WIDTH = 118
@@ -62,4 +63,4 @@ def _toml(value: Any) -> str:
         return f"{{ {members} }}" if members else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value if isinstance(value, int | float) else str(value), ensure_ascii=False)
+    return json.dumps(value if isinstance(value, int | float) else masked(str(value)), ensure_ascii=False)

@@ -93,7 +93,7 @@ class Fetching:
 
     def host_watch(self, database: Database, events: Events) -> HostWatch:
         patience = Patience(self._settings.connect_seconds, self._settings.stall_seconds)
-        return HostWatch(Hosts(self._exempt(), self._certificates, patience), HostsSeen(database), events)
+        return HostWatch(Hosts(self._exempt, self._certificates, patience), HostsSeen(database), events)
 
     def _clusters(self) -> dict[str, Cluster]:
         return {

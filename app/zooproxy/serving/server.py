@@ -14,6 +14,7 @@ import uvicorn
 
 from zooproxy.errors import SettingsError
 from zooproxy.serving.acceleration import Acceleration
+from zooproxy.serving.access_log import LOGGER, WithoutCredentials
 from zooproxy.serving.app import create_app
 from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.reloading import Reloading, reloaded_on_signal
@@ -38,6 +39,7 @@ def run(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx2", "alembic.runtime.plugins"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger(LOGGER).addFilter(WithoutCredentials())
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
 

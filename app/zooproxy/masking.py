@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
-from urllib.parse import unquote
-
-from zooproxy.digest import Sha256
+from urllib.parse import quote, unquote
 
 #: Query parameters, in lower case, whose values are credentials: of presigned URLs (S3, Google, Azure, CloudFront) and
 #: of hosts that take a token in the query.
@@ -18,14 +17,15 @@ _CREDENTIALS: Final = frozenset(
         *("password", "passwd", "pwd", "secret", "client_secret"),
     }
 )
-_USER = re.compile(r"(?<=://)[^/?#@]*@")
+_USER = re.compile(r"(?<=://)[^/?#]*@")
 _MASKED = re.compile(r"masked-[0-9a-f]{16}\Z")
 
 
 def masked(url: str) -> str:
     """``url`` without user information, and with each credential of its query replaced by digits of its hash.
 
-    So what was different stays different, and what is masked stays as it is. Text that is no URL is left alone.
+    So what was different stays different, and what is masked stays as it is. A URL within the query (``ref=``) is
+    masked likewise; text that is no URL is left alone.
     """
     before, mark, query = url.partition("?")
     return _USER.sub("", before) + mark + "&".join(map(_shown, query.split("&")))
@@ -33,6 +33,9 @@ def masked(url: str) -> str:
 
 def _shown(parameter: str) -> str:
     name, mark, value = parameter.partition("=")
-    if not value or unquote(name).lower() not in _CREDENTIALS or _MASKED.match(value):
-        return parameter
-    return f"{name}{mark}masked-{Sha256.of(value.encode())[:16]}"
+    if unquote(name).lower() in _CREDENTIALS:
+        known = not value or _MASKED.match(value)
+        return parameter if known else f"{name}{mark}masked-{hashlib.sha256(value.encode()).hexdigest()[:16]}"
+    plain = unquote(value)
+    inner = masked(plain) if "://" in plain else plain
+    return parameter if inner == plain else f"{name}{mark}{quote(inner, safe='')}"

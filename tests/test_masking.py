@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zooproxy.names.masking import masked
+from zooproxy.masking import masked
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,14 @@ from zooproxy.names.masking import masked
         "https://user:canary@h/x.pth",
         "https://canary@h:81/x.pth?a=1",
         "cluster:s3://canary:canary@h/x",
+        "https://user:can@ry@canary@h/x.pth",
+        "/v1/checkpoint?ref=https%3A%2F%2Fh%2Fx.pth%3Fa%3D1%26sig%3Dcanary&variant=raw",
+        "http://parent/v1/checkpoint?ref=https%3A%2F%2Fcanary%40h%2Fx.pth",
     ],
 )
 def test_nothing_of_a_credential_is_left(url: str) -> None:
     assert "canary" not in masked(url)
     assert masked(masked(url)) == masked(url)
-    assert masked(url).endswith(url.rpartition("/")[2]) or "?" in url
 
 
 @pytest.mark.parametrize(
