@@ -104,8 +104,8 @@ class Settings(BaseSettings):
         list[SecretStr],
         Field(
             title="Access",
-            description="bearer tokens for calls that change state; with none, only programs on the proxy's own "
-            "machine may make them",
+            description="bearer tokens for calls that change state, besides those of `zooproxy token`; with none of "
+            "either, only programs on the proxy's own machine may make them",
             examples=[["<32 random characters>"]],
         ),
     ] = []
