@@ -7,8 +7,8 @@ import contextlib
 import logging
 import signal
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from zooproxy.errors import SettingsError
@@ -83,16 +83,24 @@ def _named(keys: tuple[str, ...]) -> str:
     return ", ".join(keys)
 
 
-@asynccontextmanager
-async def reloaded_on_signal(reloading: Reloading) -> AsyncIterator[None]:
-    """Within it, SIGHUP reloads; one that comes meanwhile reloads once more afterwards."""
+@contextmanager
+def hangups() -> Iterator[asyncio.Event]:
+    """Set by each SIGHUP, which ends a process that does not listen to it: entered before anything is begun."""
     wanted, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, wanted.set)
+    try:
+        yield wanted
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+@asynccontextmanager
+async def reloaded_when(wanted: asyncio.Event, reloading: Reloading) -> AsyncIterator[None]:
+    """Within it, settings are reloaded whenever ``wanted``; what is wanted meanwhile is done once more afterwards."""
     following = asyncio.create_task(_follow(wanted, reloading))
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following

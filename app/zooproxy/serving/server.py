@@ -17,7 +17,7 @@ from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.access_log import LOGGER, WithoutCredentials
 from zooproxy.serving.app import create_app
 from zooproxy.serving.protocol import ZeroCopyProtocol
-from zooproxy.serving.reloading import Reloading, reloaded_on_signal
+from zooproxy.serving.reloading import Reloading, hangups, reloaded_when
 from zooproxy.serving.settings import Settings
 from zooproxy.serving.tls import server_context
 from zooproxy.serving.transfers import Transfers
@@ -46,7 +46,7 @@ def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     tls = server_context(settings)
-    with _listen(settings) as listening:
+    with hangups() as hung_up, _listen(settings) as listening:
         async with open_service(settings) as service:
             host, port = listening.getsockname()[:2]
             scheme = "http" if tls is None else "https"
@@ -65,7 +65,7 @@ async def _serve(settings: Settings) -> None:
                 timeout_graceful_shutdown=settings.shutdown_seconds,
                 ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
-            async with reloaded_on_signal(Reloading(settings, service, tls)):
+            async with reloaded_when(hung_up, Reloading(settings, service, tls)):
                 await _Server(config).serve(sockets=[listening])
 
 
