@@ -100,6 +100,8 @@ def test_one_flipped_bit_is_found_quarantined_and_the_next_request_fetches_again
     assert told["read"] >= len(stage.body)
     assert told["bytes_per_second"] > 0
     assert (stage.data_dir / "quarantine" / stage.digest).exists()
+    entry = json.loads((stage.data_dir / "audit.log").read_text().splitlines()[-1])
+    assert (entry["action"], entry["target"]) == ("cache repair", {"repaired": [f"{stage.digest}: quarantined"]})
     assert stage.proxy.get(f"/v1/blobs/{stage.digest}").status_code == 404
     assert stage.raw() == stage.body
     assert stage.fetched == 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zooproxy.cli.recording import record
 from zooproxy.cli.service import check_installed
-from zooproxy.errors import SettingsError, UnknownToken
+from zooproxy.errors import UnknownToken
 from zooproxy.wire.access import READ, SCOPES
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _new(options: argparse.Namespace) -> int:
     settings = read_settings()
     _on_tokens(settings, lambda tokens: tokens.add(token))
     zoos = sorted(token.zoos or ())
-    _record(settings, "token new", {"id": token.id, "scope": token.scope, "zoos": zoos, "note": token.note})
+    record(settings, "token new", {"id": token.id, "scope": token.scope, "zoos": zoos, "note": token.note})
     print(text)
     print(f"token {token.id} of the scope {token.scope}; it is not shown again", file=sys.stderr)
     return 0
@@ -71,7 +71,7 @@ def _revoke(options: argparse.Namespace) -> int:
     id = id_of(options.id)  # noqa: A001  # the wire's word
     if not _on_tokens(settings, lambda tokens: tokens.revoke(id, now_us())):
         raise UnknownToken("there is no token with this id; 'zooproxy token ls' lists them")
-    _record(settings, "token revoke", {"id": id})
+    record(settings, "token revoke", {"id": id})
     print(f"token {id} is revoked")
     return 0
 
@@ -85,16 +85,6 @@ def _on_tokens(settings: Settings, do: Callable[[Tokens], Awaitable[T]]) -> T:
             return await do(Tokens(database))
 
     return asyncio.run(run())
-
-
-def _record(settings: Settings, action: str, target: Mapping[str, Any]) -> None:
-    from zooproxy.provide.audit import AuditLog, an_entry
-
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        AuditLog(settings.data_dir).write(an_entry(f"uid:{os.getuid()}", None, action, target, "done"))
-    except OSError as error:
-        raise SettingsError(f"it is done, but the audit log in {settings.data_dir} cannot be written") from error
 
 
 def _lines(tokens: tuple[Token, ...], now: int) -> Iterator[str]:

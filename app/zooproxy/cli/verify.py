@@ -8,10 +8,12 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from zooproxy.cli.recording import record
 from zooproxy.cli.service import check_installed
 
 if TYPE_CHECKING:
     from zooproxy.provide.findings import Verified
+    from zooproxy.serving.settings import Settings
 
 
 def add_to(verbs: Any) -> None:
@@ -33,7 +35,13 @@ def add_to(verbs: Any) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     check_installed()
-    verified = asyncio.run(_verified(options))
+    from zooproxy.serving.settings import read_settings
+
+    settings = read_settings()
+    verified = asyncio.run(_verified(settings, options))
+    repaired = {one.name: one.outcome for one in verified.findings if one.is_repaired}
+    if repaired:
+        record(settings, "cache repair", {"repaired": [f"{name}: {outcome}" for name, outcome in repaired.items()]})
     if options.json:
         print(json.dumps(_members(verified), indent=1))
     else:
@@ -41,11 +49,10 @@ def _verify(options: argparse.Namespace) -> int:
     return 1 if verified.findings else 0
 
 
-async def _verified(options: argparse.Namespace) -> Verified:
-    from zooproxy.serving.settings import read_settings
+async def _verified(settings: Settings, options: argparse.Namespace) -> Verified:
     from zooproxy.serving.wiring import open_verification
 
-    async with open_verification(read_settings()) as verification:
+    async with open_verification(settings) as verification:
         return await verification.run(full=options.full, repair=options.repair)
 
 
