@@ -1,7 +1,8 @@
 """Who leaves first when room is needed: the blob of the lowest priority. One small class says what a use is worth.
 
-Measured by ``python -m benchmarks eviction``: against Greedy-Dual-Size-Frequency (Cherkasova, HP Labs 1998), least
-recently used loses requests, since that one prefers many small files, and no bytes, which are what a miss costs.
+Measured by ``python -m benchmarks eviction`` against Greedy-Dual-Size-Frequency (Cherkasova, HP Labs 1998): least
+recently used hits 4 to 34 % fewer requests, since that one prefers many small files, and 1 to 6 % more bytes, which are
+what a miss costs. So the simpler one it is.
 """
 
 from __future__ import annotations
