@@ -222,14 +222,24 @@ def test_sources_are_asked_about_by_and_by_without_anybodys_word(
 
 
 def test_offline_nobody_is_asked_and_the_last_answers_are_shown(
-    data_dir: Path, start_proxy: StartProxy, upstream: Upstream, small_checkpoint: bytes
+    data_dir: Path,
+    start_proxy: StartProxy,
+    upstream: Upstream,
+    small_checkpoint: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     upstream.put("/download.pytorch.org/net.pth", Ranged(small_checkpoint))
     ref = "https://download.pytorch.org/net.pth"
     with running_proxy(data_dir, mirrors=played_by(upstream)) as online:
         assert online.get("/v1/checkpoint", ref, variant="raw").content == small_checkpoint
-    proxy = start_proxy(offline="true", watch_hours="0.0001")
+    proxy = start_proxy(offline="true", pins={"https://download.pytorch.org/pinned.pth": "0" * 64})
     refusal = proxy.request("POST", "/v1/watch")
     assert (refusal.status_code, refusal.json()["type"]) == (503, "urn:zooproxy:problem:offline")
-    assert [source["state"] for source in proxy.get("/v1/watch").json()["sources"]] == ["ok"]
+    assert [source["state"] for source in proxy.get("/v1/watch").json()["sources"]] == ["ok", "unknown"]
+    monkeypatch.setenv("ZOOPROXY", proxy.url)
+    assert main(["watch"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "2 sources, 0 hosts: 0 to see to, 1 not asked about yet\n"
+    assert "WATCH_HOURS" in told.err
     assert upstream.methods == ["GET"]

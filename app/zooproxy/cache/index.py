@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zooproxy.cache import leases
 from zooproxy.cache.database import Database
+from zooproxy.cache.hosts import HostsSeen
 from zooproxy.cache.leases import Lease
 from zooproxy.cache.recent import Recent
 from zooproxy.cache.sightings import Sightings
@@ -40,6 +41,7 @@ class Index:
         self.trust = Trust(database)
         self.uses = Uses(database)
         self.sightings = Sightings(database)
+        self.hosts = HostsSeen(database)
         self._held: Recent[str, HeldSource | None] = Recent(database.stamp)
         self._sizes: Recent[Sha256, int | None] = Recent(database.stamp)
 

@@ -91,9 +91,9 @@ class Fetching:
             self._fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
             yield await stack.enter_async_context(open_fills(self._fetcher, ground, shelf, database, policy))
 
-    def host_watch(self, database: Database, events: Events) -> HostWatch:
+    def host_watch(self, rows: HostsSeen, events: Events) -> HostWatch:
         patience = Patience(self._settings.connect_seconds, self._settings.stall_seconds)
-        return HostWatch(Hosts(self._exempt, self._certificates, patience), HostsSeen(database), events)
+        return HostWatch(Hosts(self._exempt, self._certificates, patience), rows, events)
 
     def _clusters(self) -> dict[str, Cluster]:
         return {

@@ -45,7 +45,6 @@ from zooproxy.provide.derived import Derived
 from zooproxy.provide.events import Events
 from zooproxy.provide.keyring import open_keyring
 from zooproxy.provide.landing import Ground
-from zooproxy.provide.lookout import Lookout
 from zooproxy.provide.name_rules import NameRules
 from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
@@ -53,8 +52,6 @@ from zooproxy.provide.provider import Held, Provider, Rules
 from zooproxy.provide.quarantine import Quarantine
 from zooproxy.provide.reader_process import ReaderProcess
 from zooproxy.provide.reconciliation import Reconciliation, reconciled
-from zooproxy.provide.revalidation import open_revalidation
-from zooproxy.provide.rounds import Rounds, Schedule, open_rounds
 from zooproxy.provide.scrubber import Pace, Scrubber, scrubbing, telling
 from zooproxy.provide.site_catalog import site_sections
 from zooproxy.provide.stock import open_stock
@@ -66,6 +63,7 @@ from zooproxy.serving.fetching import Fetching
 from zooproxy.serving.gate import Gate
 from zooproxy.serving.settings import Settings
 from zooproxy.serving.tls import server_context
+from zooproxy.serving.upkeep import open_upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +117,9 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         derived = Derived(shelf, tensor_indexes, stock.space)
         stack.push_async_callback(derived.close)
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
-        lookout = Lookout(fills, index)
-        stack.push_async_callback(lookout.close)
-        seconds = 0 if settings.offline else settings.revalidate_seconds
-        revalidation = await stack.enter_async_context(open_revalidation(lookout, index, seconds))
         watched = WatchedSources(names, rules.pins, index, CachePins(database)).all
-        schedule = Schedule(settings.watch_hours, settings.offline)
-        host_watch = fetching.host_watch(database, fills.events)
-        rounds = Rounds(lookout, host_watch, index.sightings, watched, schedule)
-        await stack.enter_async_context(open_rounds(rounds))
-        held = Held(shelf, tensor_indexes, derived, stock, revalidation, rounds)
-        provider = Provider(names, rules, held, fills)
+        upkeep = await stack.enter_async_context(open_upkeep(settings, fetching, fills, index, watched))
+        provider = Provider(names, rules, Held(shelf, tensor_indexes, derived, stock, *upkeep), fills)
         stack.push_async_callback(provider.rendition_digests.close)
         keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
         if settings.scrub_bytes_per_second:
