@@ -241,6 +241,7 @@ def test_the_openapi_document_describes_every_route_with_examples(proxy: ProxyPr
         "/v1/cache/blobs/{sha256}",
         "/v1/cache/gc",
         "/v1/audit",
+        "/v1/watch",
         "/healthz",
         "/readyz",
     }
