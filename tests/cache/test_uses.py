@@ -123,7 +123,9 @@ async def test_a_thousand_blobs_used_at_once_are_one_flush(database: Database) -
     digests = [Sha256.of(str(number).encode()) for number in range(1001)]
     async with database.write() as connection:
         for digest in digests:
-            await connection.execute(text("INSERT INTO blobs VALUES (:digest, 1, 1)"), {"digest": digest})
+            await connection.execute(
+                text("INSERT INTO blobs (sha256, size, created_at) VALUES (:digest, 1, 1)"), {"digest": digest}
+            )
     for digest in reversed(digests):
         index.uses.note(digest)
     await index.uses.flush()
