@@ -43,6 +43,14 @@ def canaries(ran: pathlib.Path) -> dict[str, bytes]:
         + tuple_of(system, name("torch.Tensor"), tuple_of(call), b"}")
         + b"R",
         "numpy's": name("numpy.core.multiarray._reconstruct") + tuple_of(system, tuple_of(call), b"C\x01b") + b"R",
+        "an attribute that is called": name("builtins.getattr") + tuple_of(name("os.path"), text("os")) + b"R)R",
+        "an attribute of a call": name("builtins.getattr")
+        + tuple_of(system + tuple_of(call) + b"R", text("real"))
+        + b"R",
+        "copyreg": name("copyreg._reconstructor") + tuple_of(system, name("builtins.object"), b"N") + b"R" + b"}b",
+        "copyreg of a tuple": name("copy_reg._reconstructor")
+        + tuple_of(system, name("builtins.tuple"), tuple_of(call))
+        + b"R",
         "a known type's argument": name("pathlib.PosixPath") + tuple_of(system + tuple_of(call) + b"R") + b"R",
     }
     return {

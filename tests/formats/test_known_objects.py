@@ -288,6 +288,9 @@ MISTAKEN = {
     "a name that leads nowhere": Inert("shapes.No.Colour", (3,)),
     "an attribute of an instance": Inert("shapes.instance.RED", None),
     "a module": Inert("shapes", None),
+    "a tuple that C has made": Inert("time.struct_time", tuple(range(9))),
+    "a function": Inert("os.system", ("exit 1",)),
+    "a class that is called": Inert("subprocess.Popen", ("exit 1",)),
     "nothing's attribute": Inert("no_such_module.Colour", (3,)),
 }
 
