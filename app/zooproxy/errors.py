@@ -276,8 +276,18 @@ class NameDenied(SourceError):
 
 
 class Offline(SourceError):
+    """``reference`` is what was asked for and is not held, as it was asked for."""
+
     slug = "offline"
     title = "Offline"
+
+    def __init__(self, message: str, *, reference: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.reference = reference
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {} if self.reference is None else {"reference": self.reference}
 
 
 class FetchError(ZooproxyError):
@@ -301,18 +311,28 @@ class UpstreamUnreachable(FetchError):
 
 
 class UpstreamStatus(FetchError):
-    """``retry_after`` in seconds; ``verdict``: it is another zooproxy's, which has tried as hard as we would."""
+    """``retry_after`` in seconds; ``problem``: what another zooproxy said, which has tried as hard as we would."""
 
     slug = "upstream-status"
     title = "Upstream answered with an error"
 
     def __init__(
-        self, message: str, *, url: str, status: int, retry_after: Optional[float] = None, verdict: bool = False
+        self,
+        message: str,
+        *,
+        url: str,
+        status: int,
+        retry_after: Optional[float] = None,
+        problem: Optional[Mapping[str, object]] = None,
     ) -> None:
         super().__init__(message, url=url)
         self.status = status
         self.retry_after = retry_after
-        self.verdict = verdict
+        self.problem = problem
+
+    @property
+    def verdict(self) -> bool:
+        return self.problem is not None
 
     @property
     def extras(self) -> Mapping[str, object]:

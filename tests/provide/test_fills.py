@@ -222,7 +222,7 @@ async def test_a_file_that_does_not_fit_is_refused_before_its_first_byte_is_writ
 
 async def test_offline_begins_nothing(start: Open, upstream: Upstream, small_checkpoint: bytes) -> None:
     fills = await start(offline=True)
-    with pytest.raises(Offline, match="bring it in"):
+    with pytest.raises(Offline, match="zooproxy bundle import"):
         await fills.fill(Wanted(upstream.put("/x.pth", small_checkpoint)))
     assert upstream.seen == []
 

@@ -15,6 +15,7 @@ from zooproxy.fetch.retries import blames_host
 from zooproxy.fetch.sighting import Glance, Sighting
 from zooproxy.fetch.slots import Interest
 from zooproxy.fetch.upstream import Continuation, Upstream
+from zooproxy.fetch.verdicts import verdict_of
 from zooproxy.masking import masked
 
 
@@ -68,6 +69,7 @@ class Fetcher:
         Raises:
             SourceError: before anything is asked.
             FetchError, ProofError: the last candidate's failure; its ``attempts`` are those before it.
+            NotLocked: another zooproxy's verdict, after which nobody else is asked (``verdicts``).
         """
         self.check(wanted.url)
         candidates = self._mirrors.candidates(wanted.asked)
@@ -77,7 +79,12 @@ class Fetcher:
         for candidate in candidates:
             try:
                 await self._guarded(candidate, wanted, into, interest or Interest())
-            except (FetchError, ProofError) as error:
+            except FetchError as error:
+                verdict = verdict_of(error, wanted)
+                failures.append(verdict or error)
+                if verdict is not None:
+                    break
+            except ProofError as error:
                 failures.append(error)
             else:
                 return

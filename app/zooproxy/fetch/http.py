@@ -9,6 +9,7 @@ checked here and resolved elsewhere.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -46,6 +47,7 @@ MAX_REDIRECTS: Final = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_HEADS = frozenset({400, 403, 405, 501})  # a HEAD is refused, or the link is signed for a GET
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
+_LARGEST_PROBLEM = 64 << 10  # bytes
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z", re.ASCII | re.IGNORECASE)
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"\Z')
 _SETTLED_SECONDS = 60  # a file written this long before the answer is not being written any more
@@ -73,6 +75,8 @@ class HttpUpstream:
             UpstreamTruncated: while reading blocks: the body ended early.
         """
         async with self._answered("GET", url, allows, _range_headers(rest)) as response:
+            if response.status_code != 200 and (rest is None or response.status_code != 206):
+                raise await _bad_status(response, masked(url), rest)
             yield _believed(response, masked(url), rest)  # the URL names the version, which is kept
 
     async def look(self, url: str, allows: Allows, known: Sighting | None = None) -> Sighting:
@@ -84,7 +88,7 @@ class HttpUpstream:
                     return known
                 if response.status_code == 200:
                     return _version(response, masked(url)).sighting
-                error = _bad_status(response, url, None)
+                error = await _bad_status(response, url, None)
                 if response.status_code not in _NO_HEADS:
                     raise error
         raise error
@@ -163,8 +167,6 @@ def _redirected(url: str, location: str, allows: Allows) -> str:
 
 
 def _believed(response: httpx2.Response, asked: str, rest: Continuation | None) -> Body:
-    if response.status_code != 200 and (rest is None or response.status_code != 206):
-        raise _bad_status(response, asked, rest)
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.lower() not in ("", "identity"):
         raise UpstreamEncoded("upstream sent an encoded body although identity was asked for", url=asked)
@@ -187,7 +189,7 @@ def _version(response: httpx2.Response, asked: str) -> Version:
     return Version(asked, length, strong, _settled(response), is_delimited, etag, modified)
 
 
-def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None) -> FetchError:
+async def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None) -> FetchError:
     if rest is not None and response.status_code == 416:
         return RangeNotBelieved("upstream has no such range of what it had before", url=asked)
     status = response.status_code
@@ -195,8 +197,24 @@ def _bad_status(response: httpx2.Response, asked: str, rest: Continuation | None
     wait = response.headers.get("retry-after", "")
     # The date form is left alone: it needs two clocks that agree.
     retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
-    verdict = response.headers.get("content-type", "").startswith(PROBLEM)
-    return UpstreamStatus(words, url=asked, status=status, retry_after=retry_after, verdict=verdict)
+    problem = await _problem(response)
+    return UpstreamStatus(words, url=asked, status=status, retry_after=retry_after, problem=problem)
+
+
+async def _problem(response: httpx2.Response) -> dict[str, object] | None:
+    """What another zooproxy says; an empty one where that cannot be read."""
+    if not response.headers.get("content-type", "").startswith(PROBLEM):
+        return None
+    body = b""
+    try:
+        async for block in response.aiter_raw():
+            body += block
+            if len(body) > _LARGEST_PROBLEM:
+                return {}
+        said = json.loads(body)
+    except (httpx2.TransportError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _believed_total(response: httpx2.Response, version: Version, rest: Continuation) -> int:

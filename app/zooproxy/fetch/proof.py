@@ -16,7 +16,7 @@ class Wanted:
 
     ``pin`` is a full sha256 that an operator set; it outranks ``seen``, the one that the source was trusted with
     before, and that one ``hint``, the first digits as published. ``locked_as`` is the reference whose entry in the
-    operator's lock file says what ``pin`` is.
+    operator's lock file says what ``pin`` is; ``asked_as`` the one that was asked for.
     """
 
     url: str
@@ -25,6 +25,7 @@ class Wanted:
     seen: Sha256 | None = None
     locked_as: str | None = None
     address: str = field(default="", repr=False)
+    asked_as: str | None = None
 
     @property
     def asked(self) -> str:

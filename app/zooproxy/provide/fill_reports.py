@@ -70,6 +70,11 @@ class Ended:
         if len(self._by_id) > REMEMBERED:
             self._by_id.popitem(last=False)
 
+    def outcome(self, url: str) -> Exception | None:
+        """What the last fill of ``url`` failed with; None if it did not, or is not remembered."""
+        ended = self._by_id.get(fill_id(url))
+        return None if ended is None else ended.error
+
     def except_for(self, running: Iterable[Running]) -> list[Running]:
         again = {fill_id(one.wanted.url) for one in running}
         return [one for key, one in self._by_id.items() if key not in again]

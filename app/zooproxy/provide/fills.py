@@ -32,6 +32,7 @@ from zooproxy.errors import (
     FillCancelled,
     LeaseLost,
     Offline,
+    ProofError,
     SourceChanged,
     ZooproxyError,
 )
@@ -92,6 +93,10 @@ class Fills:
         """
         return await asyncio.shield(self.start(wanted).task)
 
+    def was_refused(self, url: str) -> bool:
+        """Whether the bytes that the last fill of ``url`` brought were not believed."""
+        return isinstance(self._ended.outcome(url), ProofError)
+
     def follow(self, wanted: Wanted) -> Growing:
         """As ``fill``, to be read while it runs; its failure is told by what is returned."""
         return self.start(wanted).growing
@@ -106,7 +111,9 @@ class Fills:
         Raises:
             Offline, SourceError: nobody may be asked.
         """
-        self._check(url, "cannot be asked about while")
+        if self._policy.offline:
+            raise Offline(f"{url} cannot be asked about while this proxy is set to OFFLINE")
+        self._fetcher.check(url)
         async with self._policy.slots.hold(Turn(host_of(url), Interest(urgent=False))):
             return await self._fetcher.look(url, known, everyone=everyone)
 
@@ -116,7 +123,9 @@ class Fills:
         Raises:
             Offline, SourceError: it will not be begun.
         """
-        self._check(wanted.url, "is not held and")
+        if self._policy.offline:
+            raise _offline(wanted)
+        self._fetcher.check(wanted.url)
         running = self._running.get(wanted.url)
         if running is None:
             turn = Turn(host_of(wanted.url), Interest(urgent))
@@ -129,11 +138,6 @@ class Fills:
         if ref is not None:
             running.refs.add(ref)
         return running
-
-    def _check(self, url: str, words: str) -> None:
-        if self._policy.offline:
-            raise Offline(f"{url} {words} this proxy is set to OFFLINE; bring it in while online")
-        self._fetcher.check(url)
 
     async def reports(self) -> list[FillAnswer]:
         """Every fill that runs, here or in another process, and those that ended lately here."""
@@ -350,3 +354,12 @@ async def _worth_keeping(leases: Leases, store: BlobStore) -> set[str]:
         elif lease.owner is None or not await store.is_written(lease.owner):
             await leases.forget(lease)
     return kept
+
+
+def _offline(wanted: Wanted) -> Offline:
+    asked = wanted.asked_as or wanted.url
+    return Offline(
+        f"'{asked}' is not held and this proxy is set to OFFLINE; on one that has a network: zooproxy warm REF, then"
+        " zooproxy bundle export REF -o F; here: zooproxy bundle import F",
+        reference=asked,
+    )

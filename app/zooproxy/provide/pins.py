@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from zooproxy.digest import Sha256
 from zooproxy.errors import NotLocked, SettingsError, ZooproxyError
 from zooproxy.fetch.proof import Wanted
+from zooproxy.masking import masked
 from zooproxy.names.catalog import Catalog, Resolution
 from zooproxy.names.lock import Lock
 from zooproxy.names.reference import parse
@@ -49,7 +51,8 @@ class Pins:
         source = resolution.source
         locked = self._lock.of_url(source.url) if self._lock else None
         locked_as = locked.ref if locked else None
-        return Wanted(source.url, source.sha256_hint, self.of(source.url), locked_as=locked_as, address=source.address)
+        known = Wanted(source.url, source.sha256_hint, self.of(source.url), locked_as=locked_as, address=source.address)
+        return replace(known, asked_as=masked(resolution.reference))
 
     def refusal(self, resolution: Resolution) -> NotLocked | None:
         """Why a reference is not served: there is a lock file, and it does not list its source."""

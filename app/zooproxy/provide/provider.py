@@ -141,7 +141,13 @@ class Provider:
         return blob
 
     async def arriving(self, resolution: Resolution) -> HeldBlob | Growing:
-        """As ``raw``, without waiting for a fill: what can be read while it grows."""
+        """As ``raw``, without waiting for a fill: what can be read while it grows.
+
+        Where the last bytes were not believed the next ones are waited for: a stream could only be cut, and whoever
+        asks (a proxy behind this one, say) is to learn why.
+        """
+        if self.fills.was_refused(resolution.source.url):
+            return await self.raw(resolution)
         blob = await self.peek(resolution)
         if blob is None:
             growing = self.fills.follow(self._wanted(resolution))

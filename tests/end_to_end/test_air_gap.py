@@ -1,0 +1,226 @@
+"""Three proxies in a row: a core that may ask upstream, an edge behind it, and one beyond an air gap.
+
+Each of them is told that the fake upstream plays every host, so that whatever leaves one of them is seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zooproxy
+from end_to_end.conftest import played_by
+from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
+from fakes.upstream import Gate, Upstream, running_upstream
+
+_numbers = count()
+
+
+def saved(value: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+NET = {"state_dict": {"backbone.w": torch.arange(6.0).reshape(2, 3), "head.w": torch.ones(2)}, "meta": {"epoch": 3}}
+
+
+class Row:
+    """``core``, ``edge`` and ``gap``, and the data directory of each."""
+
+    def __init__(self, folder: Path, upstream: Upstream, core: ProxyProcess, edge: ProxyProcess, gap: ProxyProcess):
+        self.folder, self.upstream = folder, upstream
+        self.core, self.edge, self.gap = core, edge, gap
+
+    def publish(self, body: bytes | Gate) -> str:
+        """A new reference whose host sends ``body``."""
+        ref = f"https://download.pytorch.org/{next(_numbers)}.pth"
+        self.upstream.put(ref.removeprefix("https:/"), body)
+        return ref
+
+    def asked(self, ref: str) -> int:
+        """How often the upstream was asked for it."""
+        return self.upstream.seen.count(ref.removeprefix("https:/"))
+
+    def bundle(self, name: str, *arguments: str | Path) -> str:
+        command = [sys.executable, "-m", "zooproxy", "bundle", *map(str, arguments)]
+        environment = clean_environment(data_dir=str(self.folder / name))
+        done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def carry(self, *refs: str) -> None:
+        """From the edge across the gap."""
+        path = self.folder / f"{next(_numbers)}.tar"
+        self.bundle("edge", "export", *refs, "-o", path)
+        self.bundle("gap", "import", path)
+
+
+@pytest.fixture(scope="module")
+def row(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Row]:
+    folder = tmp_path_factory.mktemp("row")
+    with running_upstream() as upstream:
+        mirrors = played_by(upstream)
+        with (
+            running_proxy(folder / "core", mirrors=mirrors) as core,
+            running_proxy(folder / "edge", mirrors=mirrors, parent=core.url) as edge,
+            running_proxy(folder / "gap", mirrors=mirrors, offline=True) as gap,
+        ):
+            yield Row(folder, upstream, core, edge, gap)
+
+
+def raw(proxy: ProxyProcess, ref: str) -> bytes:
+    answer = proxy.get("/v1/checkpoint", ref, variant="raw")
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def test_a_cold_load_through_the_chain_is_one_upstream_get_and_both_hold_it(
+    row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = row.publish(saved(NET))
+    monkeypatch.setenv("ZOOPROXY", row.edge.url)
+    assert torch.equal(zooproxy.load(ref)["backbone.w"], NET["state_dict"]["backbone.w"])
+    for proxy in (row.core, row.edge):
+        while proxy.get("/v1/resolve", ref).json()["state"] == "filling":
+            pass
+        assert proxy.get("/v1/resolve", ref).json()["state"] == "held"
+    assert row.asked(ref) == 1
+
+
+def test_a_crowd_at_the_edge_and_at_the_core_is_one_upstream_get(row: Row, small_checkpoint: bytes) -> None:
+    gate = Gate(small_checkpoint, 100)
+    ref = row.publish(gate)
+    with ThreadPoolExecutor(16) as clients:
+        asking = [clients.submit(raw, proxy, ref) for proxy in (row.edge, row.core) for _ in range(8)]
+        assert gate.reached.wait(30)
+        gate.open()
+        assert {one.result(60) for one in asking} == {small_checkpoint}
+    assert row.asked(ref) == 1
+
+
+def test_an_unknown_name_is_told_by_the_edge_with_suggestions_and_nobody_is_asked(row: Row) -> None:
+    before = list(row.upstream.seen)
+    answer = row.edge.get("/v1/checkpoint", "torchvision://resnet5O")
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:zooproxy:problem:unknown-name")
+    assert "torchvision://resnet50" in answer.json()["suggestions"]
+    assert row.upstream.seen == before
+
+
+def test_what_the_core_has_quarantined_the_edge_does_not_fetch_around_it(
+    row: Row, small_checkpoint: bytes, large_checkpoint: bytes
+) -> None:
+    ref = row.publish(small_checkpoint)
+    assert raw(row.core, ref) == small_checkpoint
+    digest = hashlib.sha256(small_checkpoint).hexdigest()
+    (row.folder / "core" / "blobs" / digest[:2] / digest[2:]).unlink()
+    row.upstream.put(ref.removeprefix("https:/"), large_checkpoint)
+    answer = row.edge.get("/v1/checkpoint", ref, variant="raw")
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (502, "urn:zooproxy:problem:source-changed")
+    assert (problem["expected_sha256"], problem["actual_sha256"]) == (
+        digest,
+        hashlib.sha256(large_checkpoint).hexdigest(),
+    )
+    assert row.asked(ref) == 2  # both by the core
+    assert row.edge.get("/v1/resolve", ref).json()["state"] == "absent"
+
+
+def test_a_parent_that_is_down_is_passed_over(row: Row, tmp_path: Path, small_checkpoint: bytes) -> None:
+    ref = row.publish(small_checkpoint)
+    mirrors = played_by(row.upstream)
+    with running_proxy(tmp_path / "core", mirrors=mirrors) as core:
+        parent = core.url
+    with running_proxy(tmp_path / "edge", mirrors=mirrors, parent=parent) as edge:
+        assert raw(edge, ref) == small_checkpoint
+    assert row.asked(ref) == 1
+
+
+def test_a_parent_that_dies_in_the_middle_is_passed_over_too(row: Row, tmp_path: Path, large_checkpoint: bytes) -> None:
+    gate = Gate(large_checkpoint, 1_000_000)
+    ref = row.publish(gate)
+    mirrors = played_by(row.upstream)
+    with (
+        running_proxy(tmp_path / "core", mirrors=mirrors) as core,
+        running_proxy(tmp_path / "edge", mirrors=mirrors, parent=core.url) as edge,
+        ThreadPoolExecutor(1) as client,
+    ):
+        asking = client.submit(edge.get, "/v1/tensors", ref)
+        assert gate.reached.wait(30)
+        row.upstream.put(ref.removeprefix("https:/"), large_checkpoint)
+        core.kill()
+        gate.open()
+        assert asking.result(60).status_code == 200
+        assert raw(edge, ref) == large_checkpoint
+
+
+def test_beyond_the_gap_what_is_not_held_is_refused_at_once_with_the_way_to_bring_it_in(row: Row) -> None:
+    before = list(row.upstream.seen)
+    answer = row.gap.get("/v1/checkpoint", "mmcls://vgg16")
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (503, "urn:zooproxy:problem:offline")
+    assert problem["reference"] == "mmcls://vgg16"
+    for words in ("mmcls://vgg16", "zooproxy bundle import", "zooproxy warm"):
+        assert words in problem["detail"]
+    assert row.upstream.seen == before
+
+
+@pytest.fixture(scope="module")
+def carried(row: Row) -> str:
+    """A reference that came to the edge through the core, and across the gap in a bundle."""
+    ref = row.publish(saved(NET))
+    assert raw(row.edge, ref) == saved(NET)
+    row.carry(ref)
+    return ref
+
+
+def test_beyond_the_gap_what_was_carried_is_served_in_every_form_and_nothing_leaves(row: Row, carried: str) -> None:
+    before = list(row.upstream.seen)
+    for variant in ("raw", "full", "model"):
+        for form in ("safetensors", "pth") if variant != "raw" else ("safetensors",):
+            here = row.gap.get("/v1/checkpoint", carried, variant=variant, format=form)
+            there = row.edge.get("/v1/checkpoint", carried, variant=variant, format=form)
+            assert (here.status_code, here.content) == (200, there.content), (variant, form)
+    for query in ({"prefix": "backbone."}, {"dtype": "bf16"}, {"variant": "full"}):
+        here = row.gap.get("/v1/checkpoint", carried, **query)
+        assert (here.status_code, here.content) == (200, row.edge.get("/v1/checkpoint", carried, **query).content)
+    digest = hashlib.sha256(saved(NET)).hexdigest()
+    assert row.gap.get(f"/v1/blobs/{digest}").content == saved(NET)
+    assert row.gap.get(f"/mirror/{carried.removeprefix('https://')}").content == saved(NET)
+    part = row.gap.get("/v1/checkpoint", carried, {"Range": "bytes=10-19"}, variant="raw")
+    assert (part.status_code, part.content) == (206, saved(NET)[10:20])
+    assert row.gap.request("HEAD", "/v1/checkpoint", carried).status_code == 200
+    tensors = row.gap.get("/v1/tensors", carried, digests="wait").json()
+    assert tensors == row.edge.get("/v1/tensors", carried, digests="wait").json()
+    assert row.upstream.seen == before
+
+
+def test_beyond_the_gap_names_are_looked_up_as_before_it_and_nothing_leaves(row: Row, carried: str) -> None:
+    before = list(row.upstream.seen)
+    resolved = row.gap.get("/v1/resolve", carried).json()
+    assert (resolved["state"], resolved["sha256"]) == ("held", hashlib.sha256(saved(NET)).hexdigest())
+    assert row.gap.get("/v1/resolve", "mmcls://vgg16").json()["state"] == "absent"
+    for path in ("/v1/zoos", "/v1/zoos/mmcls/map", "/v1/zoos/mmcls/aliases", "/v1/models"):
+        assert row.gap.get(path).json() == row.edge.get(path).json(), path
+    assert row.upstream.seen == before
+
+
+def test_beyond_the_gap_clients_load_what_was_carried_and_nothing_leaves(
+    row: Row, carried: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = list(row.upstream.seen)
+    monkeypatch.setenv("ZOOPROXY", row.gap.url)
+    loaded = zooproxy.load(carried)
+    assert torch.equal(loaded["head.w"], NET["state_dict"]["head.w"])
+    assert list(zooproxy.load(carried, prefix="backbone.")) == ["w"]
+    assert row.upstream.seen == before
