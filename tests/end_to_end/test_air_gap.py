@@ -90,7 +90,7 @@ def test_a_cold_load_through_the_chain_is_one_upstream_get_and_both_hold_it(
 ) -> None:
     ref = row.publish(saved(NET))
     monkeypatch.setenv("ZOOPROXY", row.edge.url)
-    assert torch.equal(zooproxy.load(ref)["backbone.w"], NET["state_dict"]["backbone.w"])
+    assert torch.equal(zooproxy.load(ref)["state_dict"]["backbone.w"], NET["state_dict"]["backbone.w"])
     for proxy in (row.core, row.edge):
         while proxy.get("/v1/resolve", ref).json()["state"] == "filling":
             pass
@@ -125,14 +125,14 @@ def test_what_the_core_has_quarantined_the_edge_does_not_fetch_around_it(
     digest = hashlib.sha256(small_checkpoint).hexdigest()
     (row.folder / "core" / "blobs" / digest[:2] / digest[2:]).unlink()
     row.upstream.put(ref.removeprefix("https:/"), large_checkpoint)
-    answer = row.edge.get("/v1/checkpoint", ref, variant="raw")
+    answer = row.edge.get("/v1/tensors", ref)  # the first stream from the core was cut, the next answer says why
     problem = answer.json()
     assert (answer.status_code, problem["type"]) == (502, "urn:zooproxy:problem:source-changed")
     assert (problem["expected_sha256"], problem["actual_sha256"]) == (
         digest,
         hashlib.sha256(large_checkpoint).hexdigest(),
     )
-    assert row.asked(ref) == 2  # both by the core
+    assert row.asked(ref) in (2, 3)  # each time by the core: once more, where its first stream had begun
     assert row.edge.get("/v1/resolve", ref).json()["state"] == "absent"
 
 
@@ -221,6 +221,6 @@ def test_beyond_the_gap_clients_load_what_was_carried_and_nothing_leaves(
     before = list(row.upstream.seen)
     monkeypatch.setenv("ZOOPROXY", row.gap.url)
     loaded = zooproxy.load(carried)
-    assert torch.equal(loaded["head.w"], NET["state_dict"]["head.w"])
+    assert torch.equal(loaded["state_dict"]["head.w"], NET["state_dict"]["head.w"])
     assert list(zooproxy.load(carried, prefix="backbone.")) == ["w"]
     assert row.upstream.seen == before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -18,6 +19,9 @@ from zooproxy.errors import ZooproxyError
 from zooproxy.formats.forms import Form, rendition, selected
 from zooproxy.formats.reader import read_tensor_index, with_digests
 from zooproxy.formats.segments import BlobRange
+from zooproxy.provide.bundles import layout
+from zooproxy.provide.bundles.checking import check_members
+from zooproxy.provide.bundles.reading import BundleReader
 from zooproxy.wire import plain
 from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_index_to_json
 
@@ -55,6 +59,18 @@ def read_json(data: bytes) -> str:
     return "read"
 
 
+def read_bundle(data: bytes) -> str:
+    """A bundle as a stranger may send it, to its last byte."""
+    try:
+        reader = BundleReader(io.BytesIO(data))
+        check_members(reader)
+    except ZooproxyError as error:
+        return re.sub(r"[0-9a-f]{12,}", "…", f"{type(error).__name__}: {error}")
+    assert reader.manifest.to_bytes() == reader.manifest_bytes
+    assert sum(layout.footprint(member.size) for member in reader.manifest.contents.members) < len(data)
+    return "read"
+
+
 def check(index: TensorIndex, size: int) -> None:
     check_round_trip(index)
     for storage in index.storages:
@@ -87,4 +103,9 @@ def _archive(records: Mapping[str, bytes]) -> bytes:
     return bytes(body + directory + end)
 
 
-TARGETS: Final[Mapping[str, Callable[[bytes], str]]] = {"file": read_file, "pickle": read_pickle, "json": read_json}
+TARGETS: Final[Mapping[str, Callable[[bytes], str]]] = {
+    "file": read_file,
+    "pickle": read_pickle,
+    "json": read_json,
+    "bundle": read_bundle,
+}
