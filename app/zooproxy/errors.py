@@ -63,6 +63,10 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── BlobInUse
     │   ├── BlobLeft
     │   └── OutOfSpace
+    ├── UploadError                   a file that was to be published here and was not taken
+    │   ├── UploadMismatch            is a DigestMismatch too
+    │   ├── UploadTooLarge
+    │   └── AlreadyPublished
     ├── LockError                     weights.lock, and what it does not allow
     │   ├── MalformedLock
     │   └── NotLocked
@@ -580,6 +584,44 @@ class OutOfSpace(CacheError):
             return {}
         held = {"pinned_bytes": self.pinned, "in_use_bytes": self.in_use}
         return {"needed_bytes": self.needed, "free_bytes": self.free, **held}
+
+
+# -- publishing -------------------------------------------------------------------------------------------
+
+
+class UploadError(ZooproxyError):
+    """It broke off, or is no checkpoint."""
+
+    slug = "upload"
+    title = "Upload refused"
+
+
+class UploadMismatch(UploadError, DigestMismatch):
+    """What arrived is not what was announced."""
+
+    slug = "upload-mismatch"
+    title = "Upload is not what was announced"
+
+
+class UploadTooLarge(UploadError):
+    slug = "upload-too-large"
+    title = "Upload too large"
+
+
+class AlreadyPublished(UploadError):
+    """``reference`` is a tag that has ``sha256``, and tags do not move."""
+
+    slug = "already-published"
+    title = "Already published"
+
+    def __init__(self, message: str, *, reference: str, sha256: str) -> None:
+        super().__init__(message)
+        self.reference = reference
+        self.sha256 = sha256
+
+    @property
+    def extras(self) -> Mapping[str, object]:
+        return {"reference": self.reference, "sha256": self.sha256}
 
 
 # -- weights.lock -----------------------------------------------------------------------------------------

@@ -226,6 +226,7 @@ def test_the_openapi_document_describes_every_route_with_examples(proxy: ProxyPr
         "/v1/zoos/{zoo}/aliases",
         "/v1/zoos/{zoo}/models",
         "/v1/zoos/{zoo}/models/{name}",
+        "/v1/zoos/{zoo}/files/{name}",
         "/v1/models",
         "/v1/checkpoint",
         "/v1/tensors",

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from zooproxy.cache.blobs import HeldBlob
+from zooproxy.cache.cache_pins import CachePins
 from zooproxy.cache.database import open_database
 from zooproxy.cache.holdings import Holdings
 from zooproxy.cache.index import Index
@@ -33,9 +34,8 @@ async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None) -> 
         site_names = SiteNames(database)
         names = Names(catalog, site_names, Holdings(database), lambda url: None)
         await names.refresh()
-        yield Site(
-            data_dir, Shelf(LocalBlobStore(data_dir), Index(database)), names, site_names, Pins(catalog, pins or {}), 0
-        )
+        shelf = Shelf(LocalBlobStore(data_dir), Index(database))
+        yield Site(data_dir, shelf, names, site_names, Pins(catalog, pins or {}), 0, CachePins(database))
 
 
 def _begin(file: Path) -> None:

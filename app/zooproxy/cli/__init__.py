@@ -8,10 +8,25 @@ import sys
 from collections.abc import Sequence
 
 import zooproxy
-from zooproxy.cli import bundle, cache, catalog, config, diff, files, lock, pull, run, service, token, warm, watch
+from zooproxy.cli import (
+    bundle,
+    cache,
+    catalog,
+    config,
+    diff,
+    files,
+    lock,
+    publish,
+    pull,
+    run,
+    service,
+    token,
+    warm,
+    watch,
+)
 from zooproxy.errors import ProxyRefused, ZooproxyError
 
-_NOUNS = (service, config, token, catalog, files, warm, pull, run, diff, lock, cache, bundle, watch)
+_NOUNS = (service, config, token, catalog, files, warm, pull, publish, run, diff, lock, cache, bundle, watch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

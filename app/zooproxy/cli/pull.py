@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.prefix is not None and options.variant == routes.RAW:
         raise BadRequest("a raw checkpoint is pulled as published: --prefix needs --variant model or full")
     wanted = Rendition(options.ref, options.variant, options.format, options.prefix)
-    with _reporting() as report:
+    with reporting() as report:
         try:
             pulled = pull(wanted, options.output or Path(), ClientSettings.from_environ(), report)
         except OSError as error:
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _reporting() -> Iterator[Report]:
+def reporting() -> Iterator[Report]:
     """rich's bar on a terminal where rich is installed, else the plain one; nothing where nobody looks."""
     from zooproxy.client.progress import Bar
 

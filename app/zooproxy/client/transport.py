@@ -12,7 +12,7 @@ import http.client
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Optional, Protocol, cast
 from urllib.parse import urlencode, urlsplit
@@ -109,6 +109,36 @@ class Connection:
         size = start + int(declared) if declared.isdecimal() else None
         return Body(self, response, start, size)
 
+    def put(self, path: str, query: Mapping[str, str], blocks: Iterable[bytes], size: int) -> Any:
+        """The JSON that ``path`` answers with when it was sent ``size`` bytes; never sent twice.
+
+        Raises:
+            ProxyUnreachable, ProxyRefused, TransferCorrupt: see the module.
+        """
+        headers = {"Accept": "application/json", "Content-Type": routes.OCTETS, "Content-Length": str(size)}
+        try:
+            response = self._exchange(f"{path}?{urlencode(query)}", self._with_login(headers), "PUT", blocks)
+        except _LOST as error:
+            self._http.close()
+            raise ProxyUnreachable(f"{self.base} broke off: {reason(error)}") from error
+        if response.status != 200:
+            raise self._refusal(response)
+        return self._decoded(self._body(response, _MAX_JSON))
+
+    def delete(self, path: str, query: Mapping[str, str]) -> None:
+        """
+        Raises:
+            ProxyUnreachable, ProxyRefused: see the module.
+        """
+        try:
+            response = self._exchange(f"{path}?{urlencode(query)}", self._with_login({}), "DELETE")
+        except _LOST as error:
+            self._http.close()
+            raise ProxyUnreachable(f"{self.base}: {reason(error)}") from error
+        if response.status != 204:
+            raise self._refusal(response)
+        self._end(response)
+
     def get_range(self, wanted: ByteRange, sink: Sink) -> None:
         """Fills ``sink`` with the bytes of ``wanted``, in order.
 
@@ -136,9 +166,7 @@ class Connection:
         self._end(response)
 
     def _get(self, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-        headers = {"Accept-Encoding": "identity", **headers}
-        if self._login is not None:
-            headers["Authorization"] = self._login
+        headers = self._with_login({"Accept-Encoding": "identity", **headers})
         reused = self._http.sock is not None
         try:
             response = self._exchange(path, headers)
@@ -151,11 +179,16 @@ class Connection:
         self._refuse_errors(response)
         return response
 
-    def _exchange(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    def _with_login(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {**headers} if self._login is None else {**headers, "Authorization": self._login}
+
+    def _exchange(
+        self, path: str, headers: Mapping[str, str], method: str = "GET", blocks: Optional[Iterable[bytes]] = None
+    ) -> http.client.HTTPResponse:
         if self._http.sock is None:
             self._http.connect()
             cast("socket.socket", self._http.sock).settimeout(self._timeouts.read)
-        self._http.request("GET", self._prefix + path, headers=dict(headers))
+        self._http.request(method, self._prefix + path, blocks, dict(headers))
         return self._http.getresponse()
 
     def _refuse_errors(self, response: http.client.HTTPResponse) -> None:

@@ -17,16 +17,14 @@ from zooproxy.names.file_names import file_name_of
 from zooproxy.names.hints import sha256_hint
 from zooproxy.names.layered import ZooNames
 from zooproxy.names.listing import Keep, Listed, Page, Query, ZooListing, page_of
-from zooproxy.names.local_files import LocalFile, local_file
+from zooproxy.names.published import Located, locate
 from zooproxy.names.records import Record
-from zooproxy.names.reference import ObjectReference, PaviReference, Reference, UrlReference, ZooReference, parse
+from zooproxy.names.reference import ObjectReference, PaviReference, Reference, UrlReference, ZooReference
 from zooproxy.names.search import words_of
 from zooproxy.names.sections import PACKAGED, Section, shipped_corrections, shipped_sections
 from zooproxy.names.spellings import spell
 from zooproxy.names.suggestions import LIMIT, Suggester
-from zooproxy.names.zoos import NOT_SHIPPED, RECIPE_OF_ZOO, SHARED_HOSTS, ZOO_OF_SCHEME, Zoo, schemes_of
-
-Located = Union[Reference, LocalFile]
+from zooproxy.names.zoos import NOT_SHIPPED, RECIPE_OF_ZOO, SHARED_HOSTS, SITE, ZOO_OF_SCHEME, Zoo, schemes_of
 
 MIN_DIGITS: Final = 8  # of a digest that is looked up
 _MAX_RESOLVED = 4096  # resolutions kept: more than a cluster asks for, less than a stranger could fill memory with
@@ -38,8 +36,8 @@ class Source:
     """Where bytes come from.
 
     Attributes:
-        url: the canonical http, https, ``[cluster:]s3`` or pavi URL, or that of a site's own file (``local_files``);
-            equal for every reference to the same file.
+        url: the canonical http, https, ``[cluster:]s3`` or pavi URL, or that of a site's own file (``local_files``,
+            ``published``); equal for every reference to the same file.
         sha256_hint: first digits of the content's sha256 (8 to 64, lower case), as published or as corrected.
         file_name: the last path segment, unquoted and safe to show; ``checkpoint`` when empty.
         address: what is asked for the bytes; ``url`` names it, and has no credentials (``masking``).
@@ -225,6 +223,8 @@ class Catalog:
 
     def unknown_zoo(self, zoo: str) -> UnknownZoo:
         """What to say of a zoo that is not there: the nearest ones, or how to get it."""
+        if zoo == SITE:
+            return UnknownZoo("nothing is published here yet: zooproxy publish FILE team/model")
         if zoo in NOT_SHIPPED:
             way_out = f"an operator can read them from its wheel: zooproxy catalog sync --wheel {zoo}.whl"
             return UnknownZoo(f"no names of {zoo} come with zooproxy, for its licence's sake; {way_out}")
@@ -261,7 +261,7 @@ class Catalog:
         why = "no weights were ever published" if repair is None else f"no file is known: {repair.reason}"
         try:
             if url is not None:
-                return local_file(url) or parse(url)
+                return locate(url)
         except BadReference as error:
             why = f"a URL was published that is none: {error}"
         message = f"'{_shown(name)}' is a name in {reference.zoo} for which {why}"
@@ -302,9 +302,7 @@ class Catalog:
         by_digits: dict[str, list[tuple[str, str, str]]] = {}
         for url, named in self._by_url.items():
             with contextlib.suppress(BadReference):
-                hint = _source(
-                    local_file(url) or parse(url), self._overrides.get(url), self._record_of(url)
-                ).sha256_hint
+                hint = _source(locate(url), self._overrides.get(url), self._record_of(url)).sha256_hint
                 entries = [(hint, f"{zoo}://{name}", url) for zoo, name in named] if hint else []
                 by_digits.setdefault((hint or "")[:MIN_DIGITS], []).extend(entries)
         return by_digits

@@ -31,7 +31,7 @@ from typing import BinaryIO, Final, Optional
 
 from zooproxy.digest import Sha256
 from zooproxy.errors import BadReference, MalformedLock
-from zooproxy.names.local_files import local_file
+from zooproxy.names.published import locate
 from zooproxy.names.reference import MAX_LENGTH, ZooReference, parse
 
 FILE_NAME: Final = "weights.lock"
@@ -159,10 +159,10 @@ def _is_source(url: str) -> bool:
     if len(url) > MAX_LENGTH or not url.isprintable():
         return False
     try:
-        located = local_file(url) or parse(url)
+        found = locate(url)
     except BadReference:
         return False
-    return not isinstance(located, ZooReference) and located.canonical == url
+    return not isinstance(found, ZooReference) and found.canonical == url
 
 
 # -- the file ---------------------------------------------------------------------------------------------

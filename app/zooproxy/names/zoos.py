@@ -10,6 +10,9 @@ TORCHVISION: Final = "torchvision"
 OPENMMLAB: Final = "openmmlab"
 MMCLS: Final = "mmcls"
 
+#: What is published to the proxy itself (``names.published``); empty until something is.
+SITE: Final = "site"
+
 #: The zoos of OpenMMLab's packages, by the package that describes them in its metafiles.
 ZOO_OF_PACKAGE: Final[Mapping[str, str]] = {
     "mmdet": "mmdet",
@@ -51,6 +54,7 @@ ZOO_OF_SCHEME: Final[Mapping[str, str]] = {
     "mmcls": MMCLS,
     **{zoo: zoo for zoo in ZOO_OF_PACKAGE.values()},
     "mmsegmentation": "mmseg",
+    SITE: SITE,
 }
 
 #: Schemes that still work and that users are asked to leave, with mmengine's own words.

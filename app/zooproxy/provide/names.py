@@ -20,9 +20,10 @@ from zooproxy.masking import masked
 from zooproxy.names.answers import model_answer
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.listing import Listed, Query
+from zooproxy.names.published import LATEST, published_file
 from zooproxy.names.records import Record, record_from_json
 from zooproxy.names.reference import ZooReference, parse
-from zooproxy.names.sections import ADMINISTRATOR, Section
+from zooproxy.names.sections import ADMINISTRATOR, Section, Synonym
 from zooproxy.names.zoos import ZOO_OF_SCHEME
 from zooproxy.wire.answers import (
     ABSENT,
@@ -206,7 +207,9 @@ async def _follow(names: Names) -> None:
 
 def _section(zoo: str, records: Mapping[str, Record]) -> Section:
     models = {name: record.url for name, record in records.items()}
-    return Section(zoo, {"put": "by an administrator"}, models, records=records, layer=ADMINISTRATOR)
+    published = [name for name, url in models.items() if url and published_file(url) and "@" not in name]
+    latest = {f"{name}@{LATEST}": Synonym(name) for name in published}
+    return Section(zoo, {"put": "by an administrator"}, models, synonyms=latest, records=records, layer=ADMINISTRATOR)
 
 
 def _digest(text: str | None) -> Sha256 | None:

@@ -25,6 +25,7 @@ from zooproxy.provide.growing import Growing
 from zooproxy.provide.name_rules import NameRules
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
+from zooproxy.provide.publishing import Publishing
 from zooproxy.provide.rendition_digests import RenditionDigests
 from zooproxy.provide.renditions import Renditions
 from zooproxy.provide.revalidation import Revalidation
@@ -64,9 +65,10 @@ class Rules:
 class Provider:
     """``rules`` may be replaced while the service runs."""
 
-    def __init__(self, names: Names, rules: Rules, held: Held, fills: Fills) -> None:
+    def __init__(self, names: Names, rules: Rules, held: Held, fills: Fills, publishing: Publishing) -> None:
         self.names = names
         self.rules = rules
+        self.publishing = publishing
         self._held = held
         self.fills = fills
         self.stock = held.stock

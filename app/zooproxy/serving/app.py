@@ -11,7 +11,19 @@ from zooproxy.provide.provider import Provider
 from zooproxy.serving.acceleration import Acceleration
 from zooproxy.serving.gate import Gate
 from zooproxy.serving.problems import add_problem_handlers
-from zooproxy.serving.routes import audit, cache, checkpoints, fills, health, lookups, mirror, models, stock, watch
+from zooproxy.serving.routes import (
+    audit,
+    cache,
+    checkpoints,
+    fills,
+    health,
+    lookups,
+    mirror,
+    models,
+    publishing,
+    stock,
+    watch,
+)
 from zooproxy.serving.routes.guarded import SECURITY_SCHEME
 from zooproxy.serving.transfers import Transfers
 
@@ -49,6 +61,7 @@ def create_app(
     for router in (
         lookups.router,
         models.router,
+        publishing.router,
         checkpoints.router,
         mirror.router,
         fills.router,

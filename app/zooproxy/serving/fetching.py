@@ -20,11 +20,12 @@ from zooproxy.fetch.local_files import LocalFiles
 from zooproxy.fetch.pace import Bandwidth, MinimumRate
 from zooproxy.fetch.pavi import PaviUpstream
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
+from zooproxy.fetch.published_files import PublishedFiles
 from zooproxy.fetch.retries import Retries
 from zooproxy.fetch.s3 import Cluster, open_s3
 from zooproxy.fetch.slots import Slots
 from zooproxy.fetch.upstream import Patience, Upstream
-from zooproxy.names import local_files
+from zooproxy.names import local_files, published
 from zooproxy.names.catalog import Catalog
 from zooproxy.provide.events import Events
 from zooproxy.provide.fills import Fills, Policy, open_fills
@@ -88,6 +89,7 @@ class Fetching:
                 open_s3(self._clusters(), patience=patience, ca_file=settings.ca_file)
             )
             upstreams["pavi"] = PaviUpstream()
+            upstreams[published.SCHEME] = PublishedFiles()
             self._fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
             yield await stack.enter_async_context(open_fills(self._fetcher, ground, shelf, database, policy))
 

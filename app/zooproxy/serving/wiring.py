@@ -49,6 +49,7 @@ from zooproxy.provide.name_rules import NameRules
 from zooproxy.provide.names import Names, open_names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider, Rules
+from zooproxy.provide.publishing import Keeping, Publishing
 from zooproxy.provide.quarantine import Quarantine
 from zooproxy.provide.reader_process import ReaderProcess
 from zooproxy.provide.reconciliation import Reconciliation, reconciled
@@ -119,7 +120,10 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
         watched = WatchedSources(names, rules.pins, index, CachePins(database)).all
         upkeep = await stack.enter_async_context(open_upkeep(settings, fetching, fills, index, watched))
-        provider = Provider(names, rules, Held(shelf, tensor_indexes, derived, stock, *upkeep), fills)
+        held = Held(shelf, tensor_indexes, derived, stock, *upkeep)
+        publishing = Publishing(Keeping(shelf, stock, settings.max_file_bytes), names, SiteNames(database))
+        await publishing.tidy()
+        provider = Provider(names, rules, held, fills, publishing)
         stack.push_async_callback(provider.rendition_digests.close)
         keyring = await stack.enter_async_context(open_keyring(Tokens(database)))
         if settings.scrub_bytes_per_second:
@@ -140,7 +144,8 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         names = Names(catalog, site_names, Holdings(database), fetching.check_host)
         await names.refresh()
         shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
-        yield Site(settings.data_dir, shelf, names, site_names, rules.pins, settings.spare_bytes)
+        cache_pins = CachePins(database)
+        yield Site(settings.data_dir, shelf, names, site_names, rules.pins, settings.spare_bytes, cache_pins)
 
 
 @asynccontextmanager

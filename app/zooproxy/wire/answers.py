@@ -90,6 +90,19 @@ class ModelAnswer:
 
 
 @dataclass(frozen=True)
+class PublishedAnswer:
+    """``/v1/zoos/{zoo}/files/{name}``: what was published, or would be.
+
+    ``refs`` lead to it: the tag's, where there is one, and the latest; ``url`` is its source's, ``size`` in bytes.
+    """
+
+    refs: list[str]
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class ModelsAnswer:
     """``GET /v1/models``: a page, best match first; ``next`` is the cursor of the following one, None on the last."""
 

@@ -14,6 +14,8 @@ ZOO_MAP: Final = "/v1/zoos/{zoo}/map"
 ZOO_ALIASES: Final = "/v1/zoos/{zoo}/aliases"
 ZOO_MODELS: Final = "/v1/zoos/{zoo}/models"
 ZOO_MODEL: Final = "/v1/zoos/{zoo}/models/{name:path}"
+#: PUT: a file of the site's own, published under that name; GET: whether it could be; DELETE: withdrawn.
+ZOO_FILE: Final = "/v1/zoos/{zoo}/files/{name:path}"
 MODELS: Final = "/v1/models"
 RESOLVE: Final = "/v1/resolve"
 CHECKPOINT: Final = "/v1/checkpoint"

@@ -11,6 +11,7 @@ from zooproxy.digest import Sha256
 from zooproxy.errors import BadReference, BundleConflict, MalformedBundle, NotInCatalog
 from zooproxy.fetch.proof import Wanted
 from zooproxy.names.local_files import contained, local_file
+from zooproxy.names.published import published_file
 from zooproxy.names.reference import parse
 from zooproxy.provide.bundles.manifest import BundledSource
 from zooproxy.provide.bundles.site import Site
@@ -48,6 +49,9 @@ async def settled(site: Site, sources: Iterable[BundledSource], *, accept: bool)
 
 
 def _conflicts(site: Site, source: BundledSource, trusted: Trusted | None) -> Iterator[_Conflict]:
+    published = published_file(source.url)
+    if published is not None and published.sha256 != source.sha256:
+        raise MalformedBundle("the manifest gives a published file another digest than its URL")
     wanted = _wanted(site, source.url)
     if wanted.pin is not None:
         if wanted.pin != source.sha256:
@@ -64,6 +68,9 @@ def _wanted(site: Site, url: str) -> Wanted:
     """What is known of the bytes of a URL that a source can have."""
     local = local_file(url)
     if local is not None and contained(str(local.path)) == local:
+        return Wanted(url, pin=site.pins.of(url))
+    published = published_file(url)
+    if published is not None and published.canonical == url:
         return Wanted(url, pin=site.pins.of(url))
     try:
         resolution = site.names.catalog.resolve(parse(url))

@@ -25,6 +25,7 @@ from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.space import Space
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt, BundleIncomplete
+from zooproxy.names.published import published_file
 from zooproxy.provide.bundles.arrival import Arrival
 from zooproxy.provide.bundles.conflicts import settled
 from zooproxy.provide.bundles.manifest import Contents
@@ -76,6 +77,9 @@ async def take_in(site: Site, reader: BundleReader, terms: Terms) -> Imported:
             for url, digest in accepted.items():
                 await site.shelf.accept(url, digest)
             await site.shelf.publish_all({source.url: here[source.sha256] for source in contents.sources})
+            for source in contents.sources:
+                if published_file(source.url):  # nobody can be asked for it again
+                    await site.cache_pins.pin(source.url, source.url)
             arrival.settle()
             await indexes.keep(site.shelf.index)
     told = await take_over(site, sections, accept=terms.accept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from zooproxy.cache.cache_pins import CachePins
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
 from zooproxy.provide.names import Names
@@ -21,3 +22,4 @@ class Site:
     site_names: SiteNames
     pins: Pins
     spare_bytes: int
+    cache_pins: CachePins

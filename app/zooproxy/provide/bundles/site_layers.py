@@ -18,6 +18,7 @@ from zooproxy.digest import Sha256
 from zooproxy.errors import BadReference, MalformedBundle, NotInCatalog
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.local_files import contained, local_file
+from zooproxy.names.published import locate
 from zooproxy.names.records import Record
 from zooproxy.names.reference import ZooReference, parse
 from zooproxy.names.sections import ADMINISTRATOR, SITE_FILE, SYNCED, Section, section_from_json, section_to_json
@@ -52,7 +53,7 @@ def section_of(layer: BundledLayer, document: bytes) -> Section:
 def _check_row(section: Section, name: str, url: str | None) -> None:
     reference = parse(f"{section.zoo}://{name}")
     local = None if url is None else local_file(url)
-    right = url is None or (contained(str(local.path)) == local if local else parse(url).canonical == url)
+    right = url is None or (contained(str(local.path)) == local if local else locate(url).canonical == url)
     if not right or not isinstance(reference, ZooReference) or reference.name != name:
         raise MalformedBundle("a layer of the catalog in the bundle gives a name, or a URL, that is none")
     if name in section.records:
