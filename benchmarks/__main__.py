@@ -15,7 +15,7 @@ from benchmarks.chart import chart
 from benchmarks.components import MissingComponent
 from benchmarks.figures import Figure
 
-NAMES = ("names", "tensor_index", "variants", "serving", "crowds", "loading", "eviction", "bundles")
+NAMES = ("names", "tensor_index", "variants", "serving", "crowds", "fills", "loading", "eviction", "bundles")
 
 
 def main() -> int:

@@ -81,6 +81,13 @@ def running_proxy(data_dir: Path, **settings: str) -> Iterator[Server]:
     yield from _running("zooproxy", [sys.executable, "-m", "zooproxy", "serve"], port, environment)
 
 
+@contextmanager
+def running(name: str, command: list[str]) -> Iterator[Server]:
+    """Any program that serves on loopback; ``{port}`` in its command becomes a free one."""
+    port = free_port()
+    yield from _running(name, [part.format(port=port) for part in command], port, {})
+
+
 def _running(name: str, command: list[str], port: int, environment: dict[str, str]) -> Iterator[Server]:
     process = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -267,3 +267,11 @@ async def test_a_redirect_to_a_private_address_is_never_dialled(upstream: Upstre
         with pytest.raises(AddressRefused, match="'localhost'"):
             await read(http, url)
     assert upstream.seen == ["/x"]
+
+
+async def test_what_has_come_is_taken_in_large_reads(http: HttpUpstream, upstream: Upstream) -> None:
+    """The library itself would never hand on more than 64 KiB at once."""
+    async with http.get(upstream.put("/x", bytes(16 << 20)), everywhere) as body:
+        sizes = [len(block) async for block in body.blocks]
+    assert sum(sizes) == 16 << 20
+    assert max(sizes) > 64 << 10

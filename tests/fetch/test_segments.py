@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +34,7 @@ from zooproxy.errors import DigestMismatch, UpstreamStatus, UpstreamTooLarge
 from zooproxy.fetch.attempt import Limits, Segments
 from zooproxy.fetch.fetcher import Fetcher
 from zooproxy.fetch.http import open_http
+from zooproxy.fetch.pace import Bandwidth
 from zooproxy.fetch.policy import AllowedHosts, Mirrors
 from zooproxy.fetch.proof import Wanted
 from zooproxy.fetch.retries import Retries
@@ -60,14 +63,18 @@ class Play:
         *,
         segments: Segments = FOUR,
         connections: int = 8,
-        largest: int = 0,
+        **limits: Any,
     ) -> bytes:
         self.upstream.put("/net.pth", behaviour)
-        retries = Retries(tries=3, first_delay=0.001)
-        limits = Limits(retries, largest=largest, segments=segments, connections=Slots(None, connections))
+        limits = {
+            "retries": Retries(tries=3, first_delay=0.001),
+            "segments": segments,
+            "connections": Slots(None, connections),
+            **limits,
+        }
         async with open_http(exempt=lambda host, port: True, patience=Patience(stall_seconds=1)) as http:
             mirrors = Mirrors({"zoo.example": [self.upstream.url, "off"]})
-            fetcher = Fetcher({"http": http, "https": http}, AllowedHosts(["zoo.example"]), mirrors, limits)
+            fetcher = Fetcher({"http": http, "https": http}, AllowedHosts(["zoo.example"]), mirrors, Limits(**limits))
             await fetcher.fetch(wanted, self.landing)
         with self.landing.file() as file:
             return file.read()
@@ -227,6 +234,12 @@ async def test_a_host_never_has_more_connections_than_it_may(play: Play, large_c
     host = Parts(large_checkpoint, rate=20e6)
     assert await play.fetch(host, connections=2) == large_checkpoint
     assert host.most == 2
+
+
+async def test_parts_keep_together_to_the_bandwidth_of_all(play: Play, large_checkpoint: bytes) -> None:
+    begun = time.monotonic()
+    assert await play.fetch(Parts(large_checkpoint), bandwidth=Bandwidth(20_000_000)) == large_checkpoint
+    assert time.monotonic() - begun >= len(large_checkpoint) / 20e6 * 0.9
 
 
 async def test_no_part_begins_too_far_beyond_a_gap(play: Play, large_checkpoint: bytes) -> None:

@@ -11,11 +11,17 @@ from typing import Any, Final
 
 import httpcore2
 
+READ: Final = 1 << 20
+
 _HEAD_ENDS: Final = b"\r\n\r\n"
 
 
 class CountedStream(httpcore2.AsyncNetworkStream):
-    """Counts what comes after each request. One that is spoilt says that it is readable, and so is never reused."""
+    """Counts what comes after each request. One that is spoilt says that it is readable, and so is never reused.
+
+    It takes whatever has come, up to ``READ``. The HTTP library asks for 64 KiB at a time; the event loop hands over
+    four times as much, and what is over would be copied for each piece that is cut off.
+    """
 
     def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
         self._inner = inner
@@ -24,7 +30,7 @@ class CountedStream(httpcore2.AsyncNetworkStream):
         self._received = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # the base class's
-        data = await self._inner.read(max_bytes, timeout)
+        data = await self._inner.read(max(max_bytes, READ), timeout)
         self._received += len(data)
         if _HEAD_ENDS not in self._head:
             self._head += data

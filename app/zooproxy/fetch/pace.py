@@ -86,7 +86,7 @@ class _Buffer:
             self._filled.clear()
             await self._filled.wait()
         taken, size = 0, 0
-        while taken < len(self._blocks) and size < TAKEN:
+        while taken < len(self._blocks) and size < min(TAKEN, self._limit):
             size += len(self._blocks[taken])
             taken += 1
         joined = self._blocks[0] if taken == 1 else b"".join(self._blocks[:taken])

@@ -225,6 +225,17 @@ class Provider:
     async def rendered(self, blob: HeldBlob, resolution: Resolution, form: Form) -> tuple[HeldBlob, Rendition]:
         """A variant of the source's ``blob`` in a format: segments over it, or over one derived from it.
 
+        Of a whole blob, never of one that is still arriving, although that could be made to begin: torch's writer puts
+        the pickle first, the storages follow in its order, and their places could be told from the local headers as
+        those pass. But all of it would be a guess until the end. The directory, which decides what each entry is
+        called and where it lies, comes last, and two readers of one archive need not agree; the checksums are in it,
+        too. A reply of bytes could be guarded as a raw one is: hold back its tail, read the index again from the proven
+        file, break off where the two differ. A tensor index could not: it is one small answer, it names the blob's
+        digest and those of its storages, by which the client checks what it receives, and none of them is known
+        before the last byte. So the clients that matter would gain nothing, and there would be a second reader of
+        archives, which is wrong in other ways than the first. What it would save is one pass over the cluster's own
+        network after the download (``python -m benchmarks fills``, cold model against cold raw).
+
         Raises:
             FormatError: as ``tensors``; or a tensor that the format cannot express.
         """
