@@ -69,7 +69,7 @@ def stage(proxies: Stage) -> Stage:
     """With nothing held: what the test before has asked for may still be published, or read, for a moment."""
     for pin in proxies.first.get("/v1/cache/pins").json():
         proxies.first.request("DELETE", "/v1/cache/pins", pin["ref"])
-    while proxies.first.get("/v1/cache").json()["blobs"]:
+    while is_filling(proxies.first) or proxies.first.get("/v1/cache").json()["blobs"]:
         httpx2.post(f"{proxies.first.url}/v1/cache/gc", json={"to_bytes": 0}, trust_env=False)
     return proxies
 
@@ -87,9 +87,13 @@ def held(proxy: ProxyProcess) -> set[str]:
 
 
 def until_held(proxy: ProxyProcess, *names: str) -> None:
-    """The last bytes go out when they are proven; the row is written a moment later."""
-    while not set(names) <= held(proxy):
+    """The last bytes go out when they are proven; the row is written a moment later, and the fill ends after that."""
+    while is_filling(proxy) or not set(names) <= held(proxy):
         pass
+
+
+def is_filling(proxy: ProxyProcess) -> bool:
+    return any(fill["state"] in ("queued", "running") for fill in proxy.get("/v1/fills").json()["fills"])
 
 
 def fill(proxy: ProxyProcess, *names: str) -> None:

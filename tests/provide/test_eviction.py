@@ -91,6 +91,15 @@ async def test_blob_that_is_read_is_passed_over_and_another_one_leaves(site: Sit
         assert len(file.read()) == SIZE
 
 
+async def test_blob_that_is_in_use_for_a_moment_only_is_waited_for(site: Site) -> None:
+    files = [(await site.store.open(digest_of(name))).file() for name in "abcd"]
+    asyncio.get_running_loop().call_later(0.05, files[1].close)
+    await site.stock.space.reserve(SIZE)
+    assert await site.held() == "acd"
+    for file in files:
+        file.close()
+
+
 async def test_all_in_use_is_refused_with_the_figures(site: Site) -> None:
     blobs = [await site.store.open(digest_of(name)) for name in "abcd"]
     files = [blob.file() for blob in blobs]

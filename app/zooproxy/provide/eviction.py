@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 
 BATCH: Final = 64  # blobs that leave in one transaction, and descriptors that are open for it
 PATIENCE: Final = 30.0  # seconds for an eviction in another process
+_PAUSES: Final = (0.1, 0.4)  # seconds for those who are about to be done with reading or publishing
+
+_NOTHING: Final = Room()
 
 _T = TypeVar("_T")
 
@@ -63,16 +66,22 @@ class Eviction(Relief):
             totals = await self._list.totals()
             if totals.evictable < max(room.disk, room.held):
                 return Relieved(pinned=totals.pinned_bytes)
-            return await self._evict(room, totals.pinned_bytes)
+            relieved = await self._evict(room, totals.pinned_bytes)
+            for pause in _PAUSES:
+                if relieved.room.covers(room) or not relieved.in_use:
+                    break
+                await asyncio.sleep(pause)
+                relieved = await self._evict(room, totals.pinned_bytes, relieved.room)
+            return relieved
 
     async def _shrink(self, to: int) -> Relieved:
         async with self._turn, self._shelf.store.alone("eviction", PATIENCE):
             totals = await self._list.totals()
             return await self._evict(Room(held=max(0, totals.bytes - to)), totals.pinned_bytes)
 
-    async def _evict(self, room: Room, pinned: int) -> Relieved:
+    async def _evict(self, room: Room, pinned: int, made: Room = _NOTHING) -> Relieved:
         await self._shelf.index.uses.flush()
-        made, in_use, staying = Room(), 0, set[Sha256]()
+        in_use, staying = 0, set[Sha256]()
         while not made.covers(room):
             lacking = max(room.disk - made.disk, room.held - made.held)
             chosen = _enough(await self._list.first_out(staying, BATCH), lacking)
