@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 
 _LISTENS = re.compile(r"listens on (https?://\S+)")
-_PATIENCE = 30  # seconds for what takes milliseconds
+_PATIENCE = 60  # seconds for what takes milliseconds, or a few seconds where all else runs too
 
 
 def http_client() -> httpx2.Client:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from zooproxy.errors import SettingsError
-from zooproxy.serving.settings import read_settings
+from zooproxy.serving.settings import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +94,11 @@ def test_another_file_is_read_in_place_of_the_usual_one(elsewhere: Path) -> None
     assert read_settings(elsewhere / "other.toml").port == 2
     with pytest.raises(SettingsError, match=r"^there is no file none.toml$"):
         read_settings(Path("none.toml"))
+
+
+def test_workers_share_what_is_limited_for_the_whole_service_and_each_has_at_least_one() -> None:
+    settings = Settings(workers=4, transfers=512, fills=8, fills_per_host=2, connections_per_host=9, bandwidth=1000)
+    share = settings.share(4)
+    assert (share.transfers, share.fills, share.fills_per_host) == (128, 2, 1)
+    assert (share.connections_per_host, share.bandwidth) == (2, 250)
+    assert Settings(workers=4).share(4).bandwidth == 0

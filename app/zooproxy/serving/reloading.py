@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -29,12 +29,22 @@ class Changes:
 
 
 class Reloading:
-    """``settings`` are those in force; ``tls`` is what new connections are greeted with, None without TLS."""
+    """``settings`` are those in force; ``tls`` is what new connections are greeted with, None without TLS.
 
-    def __init__(self, settings: Settings, service: Service, tls: ssl.SSLContext | None = None) -> None:
+    ``read`` says what this process is to keep to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        tls: ssl.SSLContext | None = None,
+        read: Callable[[], Settings] = read_settings,
+    ) -> None:
         self.settings = settings
         self._service = service
         self._tls = tls
+        self._read = read
 
     async def reload(self) -> Changes:
         """Takes over what the settings say now.
@@ -42,7 +52,7 @@ class Reloading:
         Raises:
             SettingsError: one of them is wrong; all are as they were.
         """
-        read = read_settings()
+        read = self._read()
         changed = [key for key in Settings.model_fields if getattr(read, key) != getattr(self.settings, key)]
         restart = tuple(key for key in changed if key not in RELOADED)
         settings = read.model_copy(update={key: getattr(self.settings, key) for key in restart})

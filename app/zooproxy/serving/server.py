@@ -1,33 +1,28 @@
-"""The service as a process: a listening socket, uvicorn on it, an orderly end."""
+"""The service in one process: uvicorn on a listening socket, an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
-import sys
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 
-from zooproxy.errors import SettingsError
 from zooproxy.serving.acceleration import Acceleration
-from zooproxy.serving.access_log import LOGGER, WithoutCredentials
 from zooproxy.serving.app import create_app
+from zooproxy.serving.process import listen, run_until_done, tell
 from zooproxy.serving.protocol import ZeroCopyProtocol
 from zooproxy.serving.reloading import Reloading, hangups, reloaded_when
-from zooproxy.serving.settings import Settings
+from zooproxy.serving.settings import Settings, read_settings
 from zooproxy.serving.tls import server_context
 from zooproxy.serving.transfers import Transfers
-from zooproxy.serving.wiring import open_service
+from zooproxy.serving.wiring import Service, open_service
+from zooproxy.serving.workers import Tether
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-_STALLED_MILLISECONDS = 90_000
-
-_log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
@@ -36,40 +31,66 @@ def run(settings: Settings) -> None:
     Raises:
         SettingsError, CacheError: it cannot start.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx2", "alembic.runtime.plugins"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger(LOGGER).addFilter(WithoutCredentials())
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+    run_until_done(_serve_alone(settings))
 
 
-async def _serve(settings: Settings) -> None:
+def run_worker(settings: Settings, listening: int, tether: int) -> None:
+    """As one of ``settings.workers``, over the parent's socket. Both are descriptors. Ends when its parent has.
+
+    Raises:
+        SettingsError, CacheError: it cannot start.
+    """
+    run_until_done(_serve_as_worker(settings.workers, socket.socket(fileno=listening), Tether(tether)))
+
+
+async def _serve_alone(settings: Settings) -> None:
     tls = server_context(settings)
-    with hangups() as hung_up, _listen(settings) as listening:
+    with hangups() as hung_up, listen(settings) as listening:
         async with open_service(settings) as service:
-            host, port = listening.getsockname()[:2]
-            scheme = "http" if tls is None else "https"
-            _log.info("zooproxy listens on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
-            config = uvicorn.Config(
-                create_app(
-                    service.provider,
-                    Transfers(settings.transfers),
-                    service.gate,
-                    Acceleration(settings.accel_redirect) if settings.accel_redirect else None,
-                ),
-                http=ZeroCopyProtocol,
-                ws="none",
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=settings.shutdown_seconds,
-                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
-            )
+            tell(listening, settings)
             async with reloaded_when(hung_up, Reloading(settings, service, tls)):
-                await _Server(config).serve(sockets=[listening])
+                await _server(settings, service, tls).serve(sockets=[listening])
+
+
+async def _serve_as_worker(workers: int, listening: socket.socket, tether: Tether) -> None:
+    def share() -> Settings:
+        return read_settings().share(workers)
+
+    settings = share()
+    tls = server_context(settings)
+    with hangups() as hung_up, listening, tether:
+        async with open_service(settings) as service:
+            server = _server(settings, service, tls)
+            async with (
+                tether.held(alone=server.end),
+                reloaded_when(hung_up, Reloading(settings, service, tls, share)),
+            ):
+                await server.serve(sockets=[listening])
+
+
+def _server(settings: Settings, service: Service, tls: ssl.SSLContext | None) -> _Server:
+    config = uvicorn.Config(
+        create_app(
+            service.provider,
+            Transfers(settings.transfers),
+            service.gate,
+            Acceleration(settings.accel_redirect) if settings.accel_redirect else None,
+        ),
+        http=ZeroCopyProtocol,
+        ws="none",
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+    )
+    return _Server(config)
 
 
 class _Server(uvicorn.Server):
+    def end(self) -> None:
+        """As a signal would end it."""
+        self.should_exit = True
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """uvicorn's own raises the signals again when it is done, which kills the process before its caller can close
@@ -82,25 +103,3 @@ class _Server(uvicorn.Server):
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Bound before anything is opened: a second start on the same port fails before it touches the first's data."""
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listening = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # Inherited by every connection: the kernel drops a client that takes nothing for so long. Nothing above it
-        # can do that without leaking the descriptor.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
-    return listening
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # no uvloop on this platform
-        return None
-    return uvloop.Loop

@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -74,6 +74,15 @@ class Settings(BaseSettings):
     ] = Path(".zooproxy")
     host: Annotated[str, Field(description="address to listen on")] = "0.0.0.0"  # noqa: S104  # a proxy for the LAN
     port: Annotated[int, Field(description="port to listen on; 0 takes a free one", ge=0, le=65535)] = DEFAULT_PORT
+    workers: Annotated[
+        int,
+        Field(
+            description="processes that serve, on one port and one data directory; what is limited for the whole "
+            "service is shared out among them",
+            ge=1,
+            le=64,
+        ),
+    ] = 1
     database_url: Annotated[
         str | None,
         Field(
@@ -324,6 +333,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def share(self, workers: int) -> Self:
+        """What one of ``workers`` processes has to keep to, so that all of them together keep to these."""
+        shared = ("transfers", "fills", "fills_per_host", "connections_per_host", "bandwidth")
+        parts = {key: getattr(self, key) // workers for key in shared}
+        least = {key: max(1, part) if getattr(self, key) else 0 for key, part in parts.items()}
+        return self.model_copy(update=least)
 
     @property
     def database(self) -> str:
