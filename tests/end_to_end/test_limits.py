@@ -88,7 +88,9 @@ def test_a_disk_that_is_full_fails_the_fill_keeps_the_service_and_loses_nothing(
         undeclared = stage.play(chunked(too_large, 100_000))
         with streaming(proxy, undeclared) as answer:
             received, broken = read_until_broken(answer)
-        assert (answer.status_code, broken, len(received) < len(too_large)) == (200, True, True)
+        # The disk may be full before this client has been shown a byte.
+        assert (answer.status_code, broken) in ((200, True), (507, False))
+        assert len(received) < len(too_large)
         assert stage.problem(undeclared) == (507, "out-of-space")
 
         declared = proxy.get("/v1/checkpoint", stage.play(Ranged(too_large)))
