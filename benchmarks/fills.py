@@ -118,8 +118,7 @@ def run(smoke: bool) -> list[Figure]:
 
 def _small(root: Path) -> list[Figure]:
     with _far(root / "far", 1 * _MB, Far(latency=0.01), segment_bytes="65536") as bench:
-        figures = [_first_byte(bench, 1), _throttled(bench, 1), *_crowd(bench, 8), *_loads(bench, 1)]
-    return figures + _near(root / "near", 10 * _MB, 1, segments=("4",))
+        return [_throttled(bench, 1), *_crowd(bench, 4)]
 
 
 def _full(root: Path) -> list[Figure]:
@@ -182,7 +181,7 @@ def _crowd(bench: Bench, clients: int) -> list[Figure]:
     what = f"{clients} cold clients of one reference"
     return [
         Figure(f"{what}: the last one, against one direct", seconds, direct.last, "s", "<= 1.15"),
-        Figure(f"{what}: bytes that the upstream sent", (after - before) / 1e6, bench.length / 1e6, "MB", "1.0"),
+        Figure(f"{what}: bytes that the upstream sent", (after - before) / 1e6, bench.length / 1e6, "MB", "<= 1.0"),
     ]
 
 
