@@ -46,7 +46,7 @@ class Source:
     url: str
     sha256_hint: Optional[str]
     file_name: str
-    address: str = field(default="", repr=False)
+    address: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
