@@ -13,5 +13,8 @@ async def _nobody(_: Staged | None) -> None:
     pass
 
 
-def landing_in(store: BlobStore, growing: Growing | None = None, *, promised: bool = False) -> Landing:
-    return Landing(Ground(store, Space(store.free_bytes)), growing or Growing("x"), _nobody, promised=promised)
+def landing_in(
+    store: BlobStore, growing: Growing | None = None, *, promised: bool = False, space: Space | None = None
+) -> Landing:
+    ground = Ground(store, space or Space(store.free_bytes))
+    return Landing(ground, growing or Growing("x"), _nobody, promised=promised)

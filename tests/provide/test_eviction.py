@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from fakes.landings import landing_in
 from fakes.memory_blobs import MemoryBlobStore
 from fakes.stocks import ZOO, Site, digest_of, open_site
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import DERIVED
 from zooproxy.cache.space import Room, Space
 from zooproxy.errors import CacheError, OutOfSpace
+from zooproxy.fetch.upstream import Version
 
 SIZE = 10_000
 
@@ -138,6 +140,23 @@ async def test_reservation_whose_owner_is_cancelled_leaves_no_removal_half_done(
     await site.stock.eviction.close()
     assert len(await site.held()) in (3, 4)
     assert await site.stock.leaving() == (0, 0)
+
+
+async def test_transfer_of_no_declared_length_gets_room_as_it_grows_and_is_refused_when_there_is_none(
+    site: Site,
+) -> None:
+    landing = landing_in(site.store, space=site.stock.space)
+    await landing.begin(Version("https://example.org/chunked"))
+    await landing.write(bytes(SIZE // 2), 0)
+    assert await site.held() == "bcd"
+    await landing.write(bytes(SIZE // 2), SIZE // 2)
+    assert await site.held() == "bcd"
+    for name in "bcd":
+        await site.stock.pin(ZOO + name, name)
+    with pytest.raises(OutOfSpace):
+        await landing.write(b"more", SIZE)
+    await landing.discard()
+    assert await site.stock.space.available() == SIZE
 
 
 async def test_disk_full_makes_room_by_eviction_and_says_so_of_the_disk_alone(site: Site) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from zooproxy.cache.local import LocalBlob
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobCorrupt
+from zooproxy.errors import BlobCorrupt, BlobLeft
 from zooproxy.formats.segments import BlobRange, Literal, Segment
 from zooproxy.serving.replies import BATCH, WORTH_A_CALL, Representation, batches, disposition, reply
 
@@ -135,3 +135,17 @@ def test_batches_keep_every_segment_in_order_and_stay_small(segments: list[Segme
 )
 def test_a_file_name_makes_one_header_whatever_it_holds(name: str, expected: str) -> None:
     assert disposition(name) == expected
+
+
+async def test_blob_removed_before_its_reply_began_is_told_before_any_status(tmp_path: Path) -> None:
+    gone = LocalBlob(Sha256.of(b"gone"), 4, tmp_path / "gone")
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    request = Request({"type": "http", "method": "GET", "headers": []})
+    response = reply(request, Representation(gone, (BlobRange(0, 4),), 4, '"gone"', "gone.pth"), {})
+    with pytest.raises(BlobLeft, match="ask again"):
+        await response(request.scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    assert sent == []

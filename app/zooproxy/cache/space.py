@@ -56,12 +56,13 @@ class Reservation:
     def used(self, size: int) -> None:
         self.left = max(0, self.left - size)
 
-    async def grow(self, size: int) -> None:
-        """
+    async def grow(self, size: int, wish: int = 0) -> None:
+        """By ``size`` bytes; up to ``wish`` bytes if so many are free anyway.
+
         Raises:
             OutOfSpace: as ``Space.reserve``.
         """
-        await self._space.grow(self, size)
+        await self._space.grow(self, size, wish)
 
     def release(self) -> None:
         """The bytes are published, or given up."""
@@ -87,9 +88,10 @@ class Space:
         await self.grow(reservation, size)
         return reservation
 
-    async def grow(self, reservation: Reservation, size: int) -> None:
-        """As ``reserve``, ``size`` bytes more. One after the other: room made for one is not taken by another."""
+    async def grow(self, reservation: Reservation, size: int, wish: int = 0) -> None:
+        """As ``Reservation.grow``. One after the other: room made for one is not taken by another."""
         async with self._turn:
+            size = max(size, min(wish, await self.available()))
             lacking = await self._lacking(size)
             if not Room().covers(lacking):
                 relieved = await self._relief.make(lacking) if self._relief else Relieved()

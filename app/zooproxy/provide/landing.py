@@ -15,7 +15,7 @@ from zooproxy.fetch.upstream import Version
 from zooproxy.provide.events import Events
 from zooproxy.provide.growing import Growing
 
-#: Bytes that are reserved at a time where nobody has declared a length.
+#: Bytes that are reserved at a time where nobody has declared a length, if they are free.
 STEP: Final = 16 << 20
 
 Record = Callable[[Staged | None], Awaitable[None]]
@@ -100,7 +100,7 @@ class Landing:
     async def write(self, data: bytes, at: int) -> None:
         staged = self._there()
         if self._room is not None and self._length is None and self._room.left < len(data):
-            await self._room.grow(max(len(data), STEP))
+            await self._room.grow(len(data), wish=STEP)
         await staged.write(data, at)
         gained = staged.size - self._growing.size
         if gained > 0:
