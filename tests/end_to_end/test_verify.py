@@ -17,6 +17,7 @@ import pytest
 from end_to_end.conftest import StartProxy, played_by
 from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
 from fakes.upstream import Upstream, running_upstream
+from zooproxy.cli import main
 
 _numbers = count()
 
@@ -28,16 +29,21 @@ exec "$2" -m zooproxy serve
 """
 
 
-def verify(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "zooproxy", "cache", "verify", *arguments],
-        env=clean_environment(data_dir=str(data_dir)),
-        cwd=data_dir,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+Verify = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Verify:
+    """``zooproxy cache verify`` over a data directory: its exit status, what it printed and what it complained of."""
+
+    def run(data_dir: Path, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("ZOOPROXY_DATA_DIR", str(data_dir))
+        capsys.readouterr()
+        status = main(["cache", "verify", *arguments])
+        return status, *capsys.readouterr()
+
+    return run
 
 
 class Stage:
@@ -84,64 +90,65 @@ def stage(running: tuple[ProxyProcess, Upstream, Path], small_checkpoint: bytes)
     return stage
 
 
-def test_one_flipped_bit_is_found_quarantined_and_the_next_request_fetches_again(stage: Stage) -> None:
+def test_one_flipped_bit_is_found_quarantined_and_the_next_request_fetches_again(stage: Stage, verify: Verify) -> None:
     stage.flip()
-    assert verify(stage.data_dir).returncode == 0
-    found = verify(stage.data_dir, "--full")
-    assert found.returncode == 1
-    assert "left as it is" in found.stdout
-    assert stage.digest in found.stdout
-    repaired = verify(stage.data_dir, "--full", "--repair", "--json")
-    told = json.loads(repaired.stdout)
+    assert verify(stage.data_dir)[0] == 0
+    status, told, _ = verify(stage.data_dir, "--full")
+    assert status == 1
+    assert stage.digest in told
+    assert told.splitlines()[-1].startswith("1 fault, 0 repaired; ")
+    repaired = subprocess.run(
+        [sys.executable, "-m", "zooproxy", "cache", "verify", "--full", "--repair", "--json"],
+        env=clean_environment(data_dir=str(stage.data_dir)),
+        cwd=stage.data_dir,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    members = json.loads(repaired.stdout)
     assert repaired.returncode == 1
-    assert [(one["kind"], one["name"], one["outcome"]) for one in told["findings"]] == [
+    assert [(one["kind"], one["name"], one["outcome"]) for one in members["findings"]] == [
         ("rot", stage.digest, "quarantined")
     ]
-    assert told["read"] >= len(stage.body)
-    assert told["bytes_per_second"] > 0
+    assert members["read"] >= len(stage.body)
+    assert members["bytes_per_second"] > 0
     assert (stage.data_dir / "quarantine" / stage.digest).exists()
     entry = json.loads((stage.data_dir / "audit.log").read_text().splitlines()[-1])
     assert (entry["action"], entry["target"]) == ("cache repair", {"repaired": [f"{stage.digest}: quarantined"]})
     assert stage.proxy.get(f"/v1/blobs/{stage.digest}").status_code == 404
     assert stage.raw() == stage.body
     assert stage.fetched == 2
-    clean = verify(stage.data_dir, "--full")
-    assert (clean.returncode, clean.stdout.startswith("no faults; ")) == (0, True)
-    assert "MB/s" in clean.stdout
+    status, told, _ = verify(stage.data_dir, "--full")
+    assert (status, told.startswith("no faults; ")) == (0, True)
+    assert "MB/s" in told
 
 
-def test_what_is_missing_beside_and_inside_the_index_is_repaired_beside_a_running_server(stage: Stage) -> None:
+def test_what_is_missing_beside_and_inside_the_index_is_repaired_beside_a_running_server(
+    stage: Stage, verify: Verify
+) -> None:
     sidecar = stage.blob.with_name(f"{stage.blob.name}.json")
     sidecar.unlink()
     sidecar.write_text('{"format": 1, "sha256": "../../etc/passwd"}')
     surplus = stage.data_dir / "blobs" / "00" / ("0" * 62)
     surplus.parent.mkdir(exist_ok=True)
     surplus.write_bytes(b"nobody's")
-    found = verify(stage.data_dir, "--quick", "--repair")
-    assert found.returncode == 1
-    assert found.stdout.splitlines()[-1].startswith("2 faults, 1 of them repaired; ")
-    assert "written anew" in found.stdout
+    status, told, _ = verify(stage.data_dir, "--quick", "--repair")
+    assert status == 1
+    assert told.splitlines()[-1].startswith("2 faults, 1 repaired; ")
+    assert "written anew" in told
     surplus.unlink()
     stage.blob.unlink()
-    assert "dropped" in verify(stage.data_dir, "--repair").stdout
+    assert "dropped" in verify(stage.data_dir, "--repair")[1]
     assert stage.raw() == stage.body
-    assert verify(stage.data_dir).returncode == 0
+    assert verify(stage.data_dir)[0] == 0
 
 
-def test_verify_of_no_directory_is_refused_and_makes_none(tmp_path: Path) -> None:
-    absent = tmp_path / "absent"
-    refused = subprocess.run(
-        [sys.executable, "-m", "zooproxy", "cache", "verify"],
-        env=clean_environment(data_dir=str(absent)),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert refused.returncode == 1
-    assert "there is no data directory" in refused.stderr
-    assert not absent.exists()
+def test_verify_of_no_directory_is_refused_and_makes_none(tmp_path: Path, verify: Verify) -> None:
+    status, _, complaint = verify(tmp_path / "absent")
+    assert status == 1
+    assert "there is no data directory" in complaint
+    assert not (tmp_path / "absent").exists()
 
 
 def test_read_only_directory_is_refused_in_words_by_verify_and_serve(stage: Stage) -> None:

@@ -66,7 +66,7 @@ def _print(verified: Verified) -> None:
         print(f"{one.kind:<12}  {one.name}  {one.detail}: {one.outcome}")
     faults = len(verified.findings)
     repaired = sum(one.is_repaired for one in verified.findings)
-    told = f"{faults:,} faults, {repaired:,} of them repaired" if faults else "no faults"
+    told = f"{faults:,} fault{'s' * (faults > 1)}, {repaired:,} repaired" if faults else "no faults"
     print(f"{told}; {verified.blobs:,} blobs of {verified.size:,} bytes, {verified.seconds:.1f} s", end="")
     if verified.read:
         print(f", {verified.read:,} bytes hashed at {verified.read / verified.seconds / 1e6:,.0f} MB/s", end="")
