@@ -149,6 +149,15 @@ def test_a_torch_without_such_tensors_is_told_so(monkeypatch: pytest.MonkeyPatch
         with_client(data)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [Inert("torch.device", ("no such device",)), Inert("torch.nothing", None), Inert("torch.float32", ("called",))],
+    ids=str,
+)
+def test_what_torch_does_not_know_stays_inert(value: Inert) -> None:
+    assert tree_with_tensors({"x": value}, []) == {"x": value}
+
+
 def call(function: str, *arguments: bytes) -> bytes:
     return name(function) + tuple_of(*arguments) + b"R"
 

@@ -6,6 +6,7 @@ its renditions are as long as they say and take no byte from outside of it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -19,6 +20,7 @@ from zooproxy.errors import ZooproxyError
 from zooproxy.formats.forms import Form, rendition, selected
 from zooproxy.formats.reader import read_tensor_index, with_digests
 from zooproxy.formats.segments import BlobRange
+from zooproxy.formats.variants import refuse_odd_tensors
 from zooproxy.provide.bundles import layout
 from zooproxy.provide.bundles.checking import check_members
 from zooproxy.provide.bundles.reading import BundleReader
@@ -73,6 +75,7 @@ def read_bundle(data: bytes) -> str:
 
 def check(index: TensorIndex, size: int) -> None:
     check_round_trip(index)
+    check_descriptions(index)
     for storage in index.storages:
         assert 0 <= storage.offset <= storage.offset + storage.size <= size
     for form in _FORMS:
@@ -83,6 +86,13 @@ def check(index: TensorIndex, size: int) -> None:
         assert made.length == sum(map(len, made.segments))
         for part in made.segments:
             assert not isinstance(part, BlobRange) or 0 <= part.offset <= part.offset + part.length <= size
+
+
+def check_descriptions(index: TensorIndex) -> None:
+    """What a proxy asks of an index before it describes it."""
+    for but_described in (True, False):
+        with contextlib.suppress(ZooproxyError):
+            refuse_odd_tensors(index, but_described=but_described)
 
 
 def check_round_trip(index: TensorIndex) -> None:

@@ -7,7 +7,7 @@ value                            in the tree
 ===============================  ==================================================================================
 containers, atoms                themselves; a mapping with a key that is no atom: ``Inert("builtins.dict")``, its items
 a tensor                         a ``TensorRef``; one row of the index per place where it stands
-a tensor of an unusual kind      ``Inert`` named after torch's rebuild function
+a tensor of an unusual kind      ``Inert`` named after torch's rebuild function: see ``zooproxy.wire.unusual_tensors``
 an object of a known type        see ``zooproxy.wire.standard_types``
 an object of any other type      ``Inert``: its type's name, arguments, state, items
 a type or function               ``Inert`` with ``args`` None: the name itself, nothing was called

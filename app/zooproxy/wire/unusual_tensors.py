@@ -86,7 +86,10 @@ def _sparse(args: Any, is_tensor: _IsTensor) -> bool:
     if layout == _COO:
         shape, rest = parts[2:3], parts[3:]
         return (
-            len(parts) in (3, 4) and all(map(is_tensor, parts[:2])) and _is_shape(*shape) and set(rest) <= {True, False}
+            len(parts) in (3, 4)
+            and all(map(is_tensor, parts[:2]))
+            and _is_shape(*shape)
+            and all(type(each) is bool for each in rest)
         )
     return layout in _COMPRESSED and len(parts) == 4 and all(map(is_tensor, parts[:3])) and _is_shape(parts[3])
 
