@@ -153,6 +153,11 @@ def test_a_bundle_is_imported_beside_a_running_offline_proxy_which_serves_it_at_
         assert proxy.get("/v1/resolve", REF).json()["state"] == "held"
         assert proxy.get("/v1/tensors", LARGE).status_code == 200
     assert "0 of 2 blobs are new here" in bundle("import", whole, data_dir=tmp_path / "gap")[1]
+    lines = [json.loads(line) for line in (tmp_path / "gap" / "audit.log").read_text().splitlines()]
+    imports = [
+        (line["outcome"], line["target"].get("new_blobs")) for line in lines if line["action"] == "bundle import"
+    ]
+    assert imports == [("done", 2), ("done", 0), ("malformed-bundle", None)]
 
 
 def test_parts_are_imported_in_any_order_and_a_missing_one_is_told(

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooproxy.cli.config_references import references_in
+from zooproxy.cli.recording import record
 from zooproxy.cli.service import check_installed
 from zooproxy.client.settings import size_in_bytes
 from zooproxy.errors import BundleIncomplete, SettingsError
 from zooproxy.names.lock import lock_at
 
 if TYPE_CHECKING:
+    from zooproxy.provide.bundles.importing import Imported, Terms
     from zooproxy.provide.bundles.manifest import Manifest
     from zooproxy.provide.bundles.planning import Asked
     from zooproxy.provide.bundles.reading import BundleReader
     from zooproxy.provide.bundles.signatures import SigningKey, TrustedKeys
+    from zooproxy.provide.bundles.site import Site
     from zooproxy.serving.settings import Settings
 
 
@@ -130,26 +133,35 @@ def _import(options: argparse.Namespace) -> int:
 
 
 async def _imported(settings: Settings, files: Sequence[Path], keys: TrustedKeys, *, accept: bool) -> None:
-    from zooproxy.provide.bundles.files import opened
-    from zooproxy.provide.bundles.importing import Terms, take_in
-    from zooproxy.provide.bundles.reading import BundleReader
+    from zooproxy.provide.bundles.importing import Terms
     from zooproxy.serving.wiring import open_site
 
+    terms = Terms(accept=accept, signed=bool(keys))
     async with open_site(settings) as site:
         manifests = []
         for path in files:
-            with opened(path) as file:
-                reader = BundleReader(file)
-                if keys:
-                    keys.check(reader.manifest, reader.signature)
-                imported = await take_in(site, reader, Terms(accept=accept, signed=bool(keys)))
-            print(
-                f"{path}: {_told(reader.manifest)}; {imported.new} of {imported.blobs} blobs are new here", flush=True
-            )
+            told = {"file": str(path), "accept": accept, "signed": terms.signed}
+            manifest, imported = await _taken_in(site, path, keys, terms)
+            told |= {"bundle": manifest.part.whole, "part": manifest.part.number, "new_blobs": imported.new}
+            record(settings, "bundle import", told)
+            new = f"{imported.new} of {imported.blobs} blobs are new here"
+            print(f"{path}: {_told(manifest)}; {new}", flush=True)
             for line in imported.told:
                 print(f"  {line}")
-            manifests.append(reader.manifest)
+            manifests.append(manifest)
     _tell_missing(manifests)
+
+
+async def _taken_in(site: Site, path: Path, keys: TrustedKeys, terms: Terms) -> tuple[Manifest, Imported]:
+    from zooproxy.provide.bundles.files import opened
+    from zooproxy.provide.bundles.importing import take_in
+    from zooproxy.provide.bundles.reading import BundleReader
+
+    with opened(path) as file:
+        reader = BundleReader(file)
+        if keys:
+            keys.check(reader.manifest, reader.signature)
+        return reader.manifest, await take_in(site, reader, terms)
 
 
 def _verify(options: argparse.Namespace) -> int:
