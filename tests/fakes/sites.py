@@ -26,7 +26,7 @@ from zooproxy.provide.site_catalog import site_sections
 
 @asynccontextmanager
 async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None) -> AsyncIterator[Site]:
-    """As ``serving.wiring.open_site``, over a database that need not be migrated again for each test."""
+    """As ``serving.site.open_site``, over a database that need not be migrated again for each test."""
     file = data_dir / "zooproxy.db"
     await asyncio.to_thread(_begin, file)
     catalog = _shipped().layered(site_sections(data_dir))
@@ -35,7 +35,7 @@ async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None) -> 
         names = Names(catalog, site_names, Holdings(database), lambda url: None)
         await names.refresh()
         shelf = Shelf(LocalBlobStore(data_dir), Index(database))
-        yield Site(data_dir, shelf, names, site_names, Pins(catalog, pins or {}), 0, CachePins(database))
+        yield Site(data_dir, shelf, names.catalog, site_names, Pins(catalog, pins or {}), 0, CachePins(database))
 
 
 def _begin(file: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
@@ -21,6 +23,9 @@ from zooproxy.cache.trust import Trust, see
 from zooproxy.cache.uses import Uses
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobCorrupt
+
+_PARAMETERS: Final = 500  # of one statement
+_DOCUMENTS: Final = 32  # tensor indexes that are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class Index:
             if lease is not None:
                 await leases.confirm(connection, lease)
                 await leases.drop(connection, lease)
-            await self._write(connection, held)
+            await self._write(connection, [held])
         return held
 
     async def publish_all(self, held: Iterable[HeldSource]) -> None:
@@ -94,27 +99,26 @@ class Index:
             BlobCorrupt: a blob is known with another size.
         """
         async with self._database.write() as connection:
-            for one in held:
-                await self._write(connection, one)
+            await self._write(connection, list(held))
 
-    async def _write(self, connection: AsyncConnection, held: HeldSource) -> None:
-        filled_at = microseconds(held.filled_at)
-        blob = insert(blobs).values(sha256=held.sha256, size=held.size, created_at=filled_at).on_conflict_do_nothing()
-        source = insert(sources).values(url=held.url, sha256=held.sha256, filled_at=filled_at)
+    async def _write(self, connection: AsyncConnection, held: Sequence[HeldSource]) -> None:
+        if not held:
+            return
+        rows = [(one, microseconds(one.filled_at)) for one in held]
+        stored = [{"sha256": one.sha256, "size": one.size, "created_at": at} for one, at in rows]
+        await connection.execute(insert(blobs).on_conflict_do_nothing(), stored)
+        sizes = {one.sha256: one.size for one in held}
+        for some in _portions(sizes, _PARAMETERS):
+            await _check_sizes(connection, {sha256: sizes[sha256] for sha256 in some})
+            await connection.execute(delete(departures).where(departures.c.sha256.in_(some)))
+        source = insert(sources)
         source = source.on_conflict_do_update(
             index_elements=[sources.c.url],
             set_={"sha256": source.excluded.sha256, "filled_at": source.excluded.filled_at},
         )
-        await connection.execute(blob)
-        known = (await connection.execute(select(blobs.c.size).where(blobs.c.sha256 == held.sha256))).scalar_one()
-        if known != held.size:
-            raise BlobCorrupt(
-                f"the blob {held.sha256} is held with {known} bytes and was now found to have {held.size}"
-            )
-        await connection.execute(source)
-        await connection.execute(delete(departures).where(departures.c.sha256 == held.sha256))
-        await self.uses.admit(connection, held.sha256, held.size)
-        await see(connection, held.url, held.sha256, held.filled_at)
+        await connection.execute(source, [{"url": one.url, "sha256": one.sha256, "filled_at": at} for one, at in rows])
+        await self.uses.admit_all(connection, sizes.items())
+        await see(connection, [(one.url, one.sha256, one.filled_at) for one in held])
 
     async def blob(self, sha256: Sha256) -> int | None:
         """The size in bytes of a published blob; None if it is not published."""
@@ -150,6 +154,17 @@ class Index:
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalar_one_or_none()
 
+    async def tensor_indexes(self, of: Iterable[Sha256], reader_version: int) -> AsyncIterator[tuple[Sha256, bytes]]:
+        """As ``tensor_index`` for each blob that has one, a few in memory at once."""
+        for some in _portions(of, _DOCUMENTS):
+            query = select(tensor_indexes.c.sha256, tensor_indexes.c.document).where(
+                tensor_indexes.c.sha256.in_(some), tensor_indexes.c.reader_version == reader_version
+            )
+            async with self._database.read() as connection:
+                rows = (await connection.execute(query)).all()
+            for row in rows:
+                yield Sha256(row.sha256), row.document
+
     async def keep_tensor_index(self, sha256: Sha256, reader_version: int, document: bytes) -> None:
         """Keeps ``document`` and drops those of older readers.
 
@@ -162,6 +177,19 @@ class Index:
         async with self._database.write() as connection:
             for sha256, document in documents.items():
                 await _keep(connection, sha256, reader_version, document)
+
+
+def _portions(digests: Iterable[Sha256], most: int) -> Iterator[list[Sha256]]:
+    remaining = iter(digests)
+    while some := list(islice(remaining, most)):
+        yield some
+
+
+async def _check_sizes(connection: AsyncConnection, sizes: Mapping[Sha256, int]) -> None:
+    query = select(blobs.c.sha256, blobs.c.size).where(blobs.c.sha256.in_(list(sizes)))
+    for sha256, known in await connection.execute(query):
+        if known != sizes[sha256]:
+            raise BlobCorrupt(f"the blob {sha256} is held with {known} bytes and was now found to have {sizes[sha256]}")
 
 
 async def _keep(connection: AsyncConnection, sha256: Sha256, reader_version: int, document: bytes) -> None:

@@ -5,6 +5,7 @@ The row outlives the blob: a source that was evicted, or lost, and comes back wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -70,11 +71,15 @@ class Trust:
             await connection.execute(delete(sources).where(sources.c.url == url, sources.c.sha256 != sha256))
 
 
-async def see(connection: AsyncConnection, url: str, sha256: Sha256, since: datetime) -> None:
-    """Within the transaction that publishes: the source has these bytes, and is believed."""
-    values: dict[str, Any] = {"sha256": sha256, "refused_sha256": None, "refused_at": None}
-    seeing = insert(trust).values(url=url, since=microseconds(since), **values)
-    await connection.execute(seeing.on_conflict_do_update(index_elements=[trust.c.url], set_=values))
+async def see(connection: AsyncConnection, seen: Iterable[tuple[str, Sha256, datetime]]) -> None:
+    """Within the transaction that publishes: the sources have these bytes since then, and are believed."""
+    rows = [
+        {"url": url, "sha256": sha256, "since": microseconds(since), "refused_sha256": None, "refused_at": None}
+        for url, sha256, since in seen
+    ]
+    seeing = insert(trust)
+    values = {name: seeing.excluded[name] for name in ("sha256", "refused_sha256", "refused_at")}
+    await connection.execute(seeing.on_conflict_do_update(index_elements=[trust.c.url], set_=values), rows)
 
 
 def _trusted(row: Row[Any]) -> Trusted:

@@ -106,13 +106,13 @@ async def _exported(asked: Asked, key: SigningKey | None, to: Path) -> None:
     from zooproxy.provide.bundles.files import part_paths
     from zooproxy.provide.bundles.planning import plan
     from zooproxy.serving.settings import read_settings
-    from zooproxy.serving.wiring import open_site
+    from zooproxy.serving.site import open_site
 
     settings = read_settings()
     if not settings.data_dir.is_dir():
         raise SettingsError(f"there is no data directory {settings.data_dir}; ZOOPROXY_DATA_DIR names another one")
     async with open_site(settings) as site:
-        planned = await plan(site.shelf.index, site.names.catalog, site.pins, asked)
+        planned = await plan(site.shelf.index, site.catalog, site.pins, asked)
         exporter = Exporter(site.shelf, planned.layers)
         for manifest, path in zip(planned.parts, part_paths(to, len(planned.parts)), strict=True):
             sealed = Sealed(manifest, key.sign(manifest) if key else None)
@@ -134,7 +134,7 @@ def _import(options: argparse.Namespace) -> int:
 
 async def _imported(settings: Settings, files: Sequence[Path], keys: TrustedKeys, *, accept: bool) -> None:
     from zooproxy.provide.bundles.importing import Terms
-    from zooproxy.serving.wiring import open_site
+    from zooproxy.serving.site import open_site
 
     terms = Terms(accept=accept, signed=bool(keys))
     async with open_site(settings) as site:

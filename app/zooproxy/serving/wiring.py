@@ -28,7 +28,6 @@ from datetime import timedelta
 
 from zooproxy.cache.cache_pins import CachePins
 from zooproxy.cache.database import Database, open_database
-from zooproxy.cache.holdings import Holdings
 from zooproxy.cache.index import Index
 from zooproxy.cache.inspection import Inspection
 from zooproxy.cache.inventory import Inventory
@@ -36,17 +35,15 @@ from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
 from zooproxy.cache.tokens import Tokens
-from zooproxy.errors import MalformedLock, SettingsError
+from zooproxy.errors import SettingsError
 from zooproxy.names.catalog import Catalog
-from zooproxy.names.lock import Lock, lock_at
 from zooproxy.provide.audit import AuditLog
-from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.derived import Derived
 from zooproxy.provide.events import Events
 from zooproxy.provide.keyring import open_keyring
 from zooproxy.provide.landing import Ground
 from zooproxy.provide.name_rules import NameRules
-from zooproxy.provide.names import Names, open_names
+from zooproxy.provide.names import open_names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.provider import Held, Provider, Rules
 from zooproxy.provide.publishing import Keeping, Publishing
@@ -63,6 +60,7 @@ from zooproxy.serving.access import Access, SettingsTokens
 from zooproxy.serving.fetching import Fetching
 from zooproxy.serving.gate import Gate
 from zooproxy.serving.settings import Settings
+from zooproxy.serving.site import lock_of
 from zooproxy.serving.tls import server_context
 from zooproxy.serving.upkeep import open_upkeep
 
@@ -132,23 +130,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def open_site(settings: Settings) -> AsyncIterator[Site]:
-    """The data directory alone, beside a server that runs on it or with none: nothing is fetched or swept.
-
-    Raises:
-        SettingsError, CacheError: as ``open_service``.
-    """
-    catalog, rules, fetching = _agreed(settings)
-    async with open_database(settings.database) as database:
-        site_names = SiteNames(database)
-        names = Names(catalog, site_names, Holdings(database), fetching.check_host)
-        await names.refresh()
-        shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
-        cache_pins = CachePins(database)
-        yield Site(settings.data_dir, shelf, names, site_names, rules.pins, settings.spare_bytes, cache_pins)
-
-
-@asynccontextmanager
 async def open_verification(settings: Settings) -> AsyncIterator[Verification]:
     """What proves the data directory, beside servers that run on it or with none.
 
@@ -201,12 +182,5 @@ def _agreed(settings: Settings) -> tuple[Catalog, Rules, Fetching]:
 
 
 def _rules(settings: Settings, catalog: Catalog) -> Rules:
-    pins = Pins(catalog, settings.pins, _lock_of(settings))
+    pins = Pins(catalog, settings.pins, lock_of(settings))
     return Rules(pins, NameRules(settings.allow_names, settings.deny_names))
-
-
-def _lock_of(settings: Settings) -> Lock | None:
-    try:
-        return None if settings.lock_file is None else lock_at(settings.lock_file)
-    except MalformedLock as error:
-        raise SettingsError(f"LOCK_FILE: {error}") from error

@@ -37,7 +37,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def export(site: Site, to: Path, asked: Asked | None = None) -> list[Written]:
-    planned = await plan(site.shelf.index, site.names.catalog, site.pins, asked or Asked(held=True))
+    planned = await plan(site.shelf.index, site.catalog, site.pins, asked or Asked(held=True))
     exporter = Exporter(site.shelf, planned.layers)
     paths = part_paths(to, len(planned.parts))
     return [await exporter.write(Sealed(part), path) for part, path in zip(planned.parts, paths, strict=True)]

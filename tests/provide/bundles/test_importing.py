@@ -262,7 +262,12 @@ async def test_synced_names_of_this_site_stay_unless_the_bundle_is_accepted(site
 @pytest.mark.parametrize("kind", [SITE_FILE, ADMINISTRATOR])
 async def test_names_of_a_site_become_names_here_where_there_are_none(site: Site, kind: str) -> None:
     await site.site_names.put(SiteName("mmdet", "mine", "https://a.example/mine.pth"))
-    await site.names.refresh()
+    site = replace(
+        site,
+        catalog=site.catalog.layered(
+            [Section("mmdet", {}, {"mine": "https://a.example/mine.pth"}, layer=ADMINISTRATOR)]
+        ),
+    )
     document = layer(
         kind, mine="https://a.example/theirs.pth", new="https://a.example/new.pth", own="local://-/a.pth", none=None
     )

@@ -73,7 +73,7 @@ def _wanted(site: Site, url: str) -> Wanted:
     if published is not None and published.canonical == url:
         return Wanted(url, pin=site.pins.of(url))
     try:
-        resolution = site.names.catalog.resolve(parse(url))
+        resolution = site.catalog.resolve(parse(url))
     except BadReference as error:
         raise MalformedBundle("the manifest gives a source a URL that is none") from error
     except NotInCatalog as error:

@@ -74,7 +74,10 @@ async def plan(index: Index, catalog: Catalog, pins: Pins, asked: Asked) -> Plan
     by_blob: dict[Member, list[BundledSource]] = {}
     for source in sources:
         by_blob.setdefault(Member(source.sha256, source.size), []).append(source)
-    groups += [await _group(index, blob, by_blob[blob]) for blob in sorted(by_blob, key=lambda one: one.sha256)]
+    blobs = sorted(by_blob, key=lambda one: one.sha256)
+    kept = index.tensor_indexes([blob.sha256 for blob in blobs], READER_VERSION)
+    read = {blob: _member(document) async for blob, document in kept}
+    groups += [_group(blob, by_blob[blob], read.get(blob.sha256)) for blob in blobs]
     carried = _carried(asked.since)
     groups = [replace(one, members=tuple(m for m in one.members if m.sha256 not in carried)) for one in groups]
     previous = tuple(sorted({earlier.part.whole for earlier in asked.since}))
@@ -88,12 +91,10 @@ def _source(held: HeldSource, catalog: Catalog, accepted: bool) -> BundledSource
     return BundledSource(held.url, held.sha256, held.size, held.filled_at, accepted, references)
 
 
-async def _group(index: Index, blob: Member, sources: list[BundledSource]) -> Contents:
-    """What belongs together: a blob, what was read from it, and whence it came."""
-    document = await index.tensor_index(blob.sha256, READER_VERSION)
-    if document is None:
+def _group(blob: Member, sources: list[BundledSource], read: Member | None) -> Contents:
+    """What belongs together: a blob, the document of what was read from it, and whence it came."""
+    if read is None:
         return Contents(sources=tuple(sources), members=(blob,))
-    read = _member(document)
     indexes = (BundledIndex(blob.sha256, READER_VERSION, read.sha256),)
     return Contents(indexes=indexes, sources=tuple(sources), members=(read, blob))
 

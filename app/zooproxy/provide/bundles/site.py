@@ -8,7 +8,7 @@ from pathlib import Path
 from zooproxy.cache.cache_pins import CachePins
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
-from zooproxy.provide.names import Names
+from zooproxy.names.catalog import Catalog
 from zooproxy.provide.pins import Pins
 
 
@@ -18,7 +18,7 @@ class Site:
 
     data_dir: Path
     shelf: Shelf
-    names: Names
+    catalog: Catalog
     site_names: SiteNames
     pins: Pins
     spare_bytes: int

@@ -71,7 +71,7 @@ async def take_over(site: Site, sections: Sequence[Section], *, accept: bool) ->
         if section.layer == SYNCED:
             told.append(_synced(site.data_dir / SYNCED_FOLDER / f"{section.zoo}.json", section, accept=accept))
             continue
-        names = list(_names(site.names.catalog, section, accept=accept))
+        names = list(_names(site.catalog, section, accept=accept))
         for name in names:
             await site.site_names.put(name)
         told.append(
