@@ -110,7 +110,7 @@ def test_offline_refuses_what_is_not_held_and_serves_what_is(
     assert second.get("/v1/checkpoint", f"{ZOO}/a.pth", variant="raw").content == small_checkpoint
     refusal = problem(second, 503, "/v1/checkpoint", f"{ZOO}/b.pth")
     assert refusal["type"] == "offline"
-    assert all(words in refusal["detail"] for words in (f"{ZOO}/b.pth", "OFFLINE", "bring it in"))
+    assert all(words in refusal["detail"] for words in (f"{ZOO}/b.pth", "OFFLINE", "bundle import"))
     assert upstream.seen == [f"{PLAYED}/a.pth"]
 
 
