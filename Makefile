@@ -19,7 +19,7 @@ serve: $(SERVE_ENV)/.ready  ## run the proxy on port 8765 (its state lies in .st
 	@exec $(SERVE_ENV)/bin/zooproxy serve
 
 test: $(DEV_ENV)/.ready openmmlab  ## run every test, with coverage
-	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 openmmlab: .openmmlab/.ready  ## the OpenMMLab packages that tests load weights into
 
