@@ -30,7 +30,7 @@ class _File:
         return f"https://download.pytorch.org/models/{self.name}"
 
 
-_FILES = (_File("net.pth", 100_000_000, 5, (1, 16, 64)), _File("large.pth", 1 << 30, 2, (1, 16, 64)))
+_FILES = (_File("net.pth", 100_000_000, 5, (1, 16, 64)), _File("large.pth", 1 << 30, 1, (1, 16, 64)))
 _SMALL = (_File("net.pth", 4 << 20, 1, (1,)),)
 
 
@@ -44,6 +44,8 @@ def run(smoke: bool) -> list[Figure]:
         with running_nginx(root / "www", root) as nginx:
             mirrors = json.dumps({"download.pytorch.org": [nginx.url, "off"]})
             with running_proxy(root / "data", mirrors=mirrors) as proxy:
+                for file in files:  # what is computed behind the first request is not to be counted with the others
+                    fetch(f"{proxy.url}/v1/tensors?ref={quote(file.ref)}&digests=wait")
                 figures = [figure for file in files for figure in _hot(nginx, proxy, file)]
                 figures += _look_ups(proxy, files[0].ref, *((1, 1) if smoke else (5, 2)))
             figures.append(_start(root / "data", mirrors))
