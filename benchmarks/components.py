@@ -50,9 +50,9 @@ class Server:
 
 
 def _cpu_seconds(process: int) -> float:
-    """From the scheduler's own accounts, in nanoseconds: clock ticks are too coarse for a few milliseconds."""
-    accounts = Path(f"/proc/{process}/task").glob("*/schedstat")
-    return sum(int(account.read_text().split()[0]) for account in accounts) / 1e9
+    """Of all its threads, ended ones too, to the nanosecond: clock ticks are too coarse for a few milliseconds."""
+    clock = ~process << 3 | 2  # as clock_getcpuclockid(3) makes it, which Python has for threads alone
+    return time.clock_gettime(clock)
 
 
 def _children(process: int) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from held_files import open_files
 from zooproxy.client import node_store
 from zooproxy.client.loader import load
 from zooproxy.client.node_store import NodeStore, Wanted
@@ -257,8 +258,7 @@ def stall(handler: Any, started: Any, release: Any) -> None:
 def killed_holder(folder: Path, ranks: Ranks) -> Any:
     """Kills the rank that has a partial file open."""
     for process in ranks.processes:
-        files = [link.readlink().suffix for link in Path(f"/proc/{process.pid}/fd").iterdir()]
-        if ".partial" in files:
+        if any(file.suffix == ".partial" for file in open_files(process.pid)):
             process.kill()
             return process
     raise AssertionError("no rank has a partial file open")

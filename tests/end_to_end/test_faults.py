@@ -42,6 +42,7 @@ from fakes.upstream import (
     status,
     truncated,
 )
+from held_files import partials
 from zooproxy.provide.growing import HOLD_BACK
 from zooproxy.wire.fills import fill_id
 
@@ -293,9 +294,8 @@ def ended(proxy: ProxyProcess, ref: str) -> dict[str, Any]:
 
 
 def on_disk(data_dir: Path) -> tuple[set[Path], set[Path]]:
-    """Blobs without their sidecars, and partials that hold a byte: an empty one is the process's own sign of life."""
-    partials = {file for file in (data_dir / "partial").iterdir() if file.stat().st_size}
-    return {file for file in (data_dir / "blobs").glob("*/*") if not file.suffix}, partials
+    """Blobs without their sidecars, and partials."""
+    return {file for file in (data_dir / "blobs").glob("*/*") if not file.suffix}, set(partials(data_dir))
 
 
 def slug_of(problem: dict[str, Any]) -> str:
@@ -319,7 +319,7 @@ def test_a_fault_is_answered_as_the_table_says_and_leaves_what_it_says(
 ) -> None:
     fault, ref = FAULTS[name], stage.ref(name)
     proxy, data_dir = stage.proxies[fault.hasty]
-    blobs, partials = on_disk(data_dir)
+    blobs, before = on_disk(data_dir)
     stage.play(name, fault.plays(checkpoint))
 
     sees, problem, code = seen_by_follower(proxy, ref, checkpoint)
@@ -333,7 +333,7 @@ def test_a_fault_is_answered_as_the_table_says_and_leaves_what_it_says(
     assert fill["candidate"] == f"{stage.base(name)}/{fault.file}"
     assert resolved["state"] == ("absent" if fault.slug else "held")
     assert len(now_blobs - blobs) == (0 if fault.slug else 1)
-    assert len(now_partials - partials) == (1 if fault.kept else 0)
+    assert len(now_partials - before) == (1 if fault.kept else 0)
     circuits = proxy.get("/v1/fills").json()["hosts"]
     assert circuits.get(stage.host(name)) == ("closed" if fault.blamed else None)
     if fault.slug:
@@ -349,7 +349,7 @@ def test_a_fault_is_answered_as_the_table_says_and_leaves_what_it_says(
         assert proxy.get("/v1/checkpoint", ref, variant="raw").content == checkpoint
         assert stage.start_of_the_last_range(name) == (CUT if fault.kept else 0)
         assert ended(proxy, ref)["state"] == "done"
-        assert on_disk(data_dir)[1] == partials
+        assert on_disk(data_dir)[1] == before
         assert stage.host(name) not in proxy.get("/v1/fills").json()["hosts"]
 
 

@@ -16,6 +16,7 @@ from end_to_end.conftest import played_by
 from end_to_end.following import read_until_broken, streaming
 from end_to_end.proxy_process import ProxyProcess, running_proxy
 from fakes.upstream import Behaviour, Ranged, Upstream, chunked, running_upstream
+from held_files import partials
 
 ZOO, PLAYED = "https://download.pytorch.org", "/download.pytorch.org"
 LARGEST = RATE = 1_000_000
@@ -97,8 +98,7 @@ def test_a_disk_that_is_full_fails_the_fill_keeps_the_service_and_loses_nothing(
         assert declared.status_code == 507
         assert declared.json()["needed_bytes"] == len(too_large) > declared.json()["free_bytes"]
 
-        seen_by_it = Path(f"/proc/{proxy.process.pid}/root{data_dir}/partial")
-        assert [file for file in seen_by_it.iterdir() if file.stat().st_size] == []
+        assert partials(Path(f"/proc/{proxy.process.pid}/root{data_dir}")) == {}  # as the proxy sees them
         assert proxy.get("/readyz").status_code == 200
         assert proxy.get("/v1/checkpoint", held, variant="raw").content == small_checkpoint
         after = stage.play(small_checkpoint)

@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 
 from end_to_end.proxy_process import ProxyProcess, running_proxy
+from held_files import partials
 from zooproxy.cli import main
 from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest
@@ -229,11 +230,6 @@ def half_sent(proxy: ProxyProcess, body: bytes) -> socket.socket:
     return connection
 
 
-def partials(data: Path) -> list[int]:
-    """Sizes of what is staged, without the sign of life of the process, which is empty."""
-    return [path.stat().st_size for path in (data / "partial").iterdir() if path.stat().st_size]
-
-
 def until(condition: Any) -> None:
     deadline = time.monotonic() + 30
     while not condition():
@@ -253,7 +249,7 @@ def test_kill_9_in_the_middle_of_an_upload_leaves_nothing_visible(tmp_path: Path
     with running_proxy(tmp_path, offline="true") as proxy:
         site = Site(proxy, tmp_path)
         assert site.raw("site://team/half").status_code == 404
-        assert partials(tmp_path) == []
+        assert partials(tmp_path) == {}
         assert site.raw("site://team/model@v1").content == FIRST  # and a restart keeps what was published
         assert site.proxy.get("/v1/zoos/site/models").json()["total"] == 2
         assert [pin["url"] for pin in proxy.get("/v1/cache/pins").json()] == [url]  # and of no file without a name
@@ -263,7 +259,7 @@ def test_an_uploader_who_leaves_in_the_middle_leaves_nothing(site: Site) -> None
     half_sent(site.proxy, file_of(7.0) + b"\0" * 6_000_000).close()
     audit = site.data / "audit.log"
     until(lambda: "team/half" in audit.read_text() and "422 upload" in audit.read_text())
-    until(lambda: partials(site.data) == [])
+    until(lambda: partials(site.data) == {})
     assert site.raw("site://team/half").status_code == 404
 
 

@@ -16,6 +16,7 @@ from end_to_end.conftest import StartProxy, played_by
 from end_to_end.proxy_process import ProxyProcess, spawn
 from end_to_end.test_following import PLAYED, ZOO
 from fakes.upstream import Ranged, Upstream
+from held_files import open_files
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -78,8 +79,7 @@ def test_kill_9_of_the_worker_that_leads_a_fill_costs_its_clients_alone_and_anot
 
 def staged_by(process: int) -> int:
     """The size of the largest partial that it holds open; an empty one is each process's sign of life."""
-    held = [one for one in Path(f"/proc/{process}/fd").iterdir() if "/partial/" in str(one.readlink())]
-    return max(one.stat().st_size for one in held)
+    return max(size for file, size in open_files(process).items() if file.parent.name == "partial")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
