@@ -8,33 +8,24 @@ of plain values. No pickle, no second copy; without a store, the same into memor
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-import mmap
-import sys
 import warnings
-from dataclasses import dataclass, replace
-from typing import Any, Callable, Optional
+from dataclasses import dataclass
+from typing import Any, Optional
 
 from zooproxy.client.assembly import tensors_of, tree_from_json
 from zooproxy.client.broadcast import from_rank_0
 from zooproxy.client.chain import DirectReached, Route
-from zooproxy.client.digests import Digests
+from zooproxy.client.description import Description, described, description_of
+from zooproxy.client.garbage import collected_later
 from zooproxy.client.locked import locked_entry, prove_locked
-from zooproxy.client.node_store import NodeStore, Wanted
-from zooproxy.client.parts import Part, Proof, parts_of
-from zooproxy.client.plan import Plan, as_one, plan_of
-from zooproxy.client.progress import Progress
 from zooproxy.client.published import Published
+from zooproxy.client.receiving import Receiving
 from zooproxy.client.settings import ClientSettings
 from zooproxy.client.storages import Buffer, MapLocation
-from zooproxy.client.transfer import File, Memory, Selection, Target, Transfer
-from zooproxy.client.transport import Connection, JsonAnswer
-from zooproxy.digest import Sha256
-from zooproxy.errors import MalformedCheckpoint, ProxyNotConfigured, TransferCorrupt, UnsupportedFormat
+from zooproxy.client.transport import JsonAnswer
+from zooproxy.errors import ProxyNotConfigured
 from zooproxy.formats.forms import Form
-from zooproxy.names.lock import Locked
 from zooproxy.wire import routes
 from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_index_to_json
 
@@ -117,8 +108,8 @@ def fetch(  # noqa: PLR0913  # load's own, progress and the variant
     query = _query(ref, variant, prefix)
     try:
         with Route(settings) as route:
-            description = route.do(lambda proxy: _described(proxy, query, locked))
-            receiving = _Receiving(settings, route, query, description, verify, progress)
+            description = route.do(lambda proxy: described(proxy, query, locked))
+            receiving = Receiving(settings, route, query, description, verify, progress)
             buffer = receiving.whole_buffer() if locked and verify else receiving.buffer()
     except DirectReached:
         from zooproxy.client.direct import fetch_direct  # the names of every zoo: rarely needed, never first
@@ -137,7 +128,8 @@ def _query(ref: str, variant: str, prefix: Optional[str]) -> dict[str, str]:
     return query if prefix is None else {**query, "prefix": prefix}
 
 
-def _assembled(description: _Description, buffer: Buffer, map_location: MapLocation) -> Loaded:
+@collected_later()
+def _assembled(description: Description, buffer: Buffer, map_location: MapLocation) -> Loaded:
     tensors = tensors_of(description.index, description.plan, buffer, map_location)
     return Loaded(tree_from_json(description.body["tree"], tensors), description.warnings, description.index.blob)
 
@@ -150,8 +142,8 @@ def _broadcast(
     def produce() -> tuple[str, Buffer, int]:
         locked = locked_entry(ref, settings)
         with Route(settings) as route:
-            found = route.do(lambda proxy: _described(proxy, query, locked))
-            receiving = _Receiving(settings, route, query, found, verify, progress=True)
+            found = route.do(lambda proxy: described(proxy, query, locked))
+            receiving = Receiving(settings, route, query, found, verify, progress=True)
             if locked and verify:
                 published = Published(receiving.whole_buffer(), locked.sha256)
                 found, buffer = _read_here(found, published, ref, Form(prefix=prefix))
@@ -161,17 +153,17 @@ def _broadcast(
 
     text, buffer = from_rank_0(produce)
     proxy, body, told = json.loads(text)
-    return _assembled(_description(proxy, JsonAnswer(body, tuple(told))), buffer, map_location)
+    return _assembled(description_of(proxy, JsonAnswer(body, tuple(told))), buffer, map_location)
 
 
-def _read_here(found: _Description, published: Published, ref: str, form: Form) -> tuple[_Description, Buffer]:
+def _read_here(found: Description, published: Published, ref: str, form: Form) -> tuple[Description, Buffer]:
     """What ``found`` should have said of a file that is here, and the bytes that it then needs."""
     body = tensor_index_to_json(published.part(ref, form))
-    described = _description(found.proxy, JsonAnswer(body, found.warnings))
-    buffer = Buffer(described.plan.size)
-    for span in described.plan.spans:
+    part = description_of(found.proxy, JsonAnswer(body, found.warnings))
+    buffer = Buffer(part.plan.size)
+    for span in part.plan.spans:
         buffer.view[span.at : span.at + span.size] = published.buffer.view[span.start : span.stop]
-    return described, buffer
+    return part, buffer
 
 
 def describe(ref: str, prefix: Optional[str], settings: ClientSettings) -> TensorIndex:
@@ -193,135 +185,3 @@ def describe(ref: str, prefix: Optional[str], settings: ClientSettings) -> Tenso
     if locked:
         prove_locked(locked, index.blob, "by its index, what the proxy holds has")
     return index
-
-
-@dataclass(frozen=True)
-class _Description:
-    """What ``proxy`` says of a reference; ``body`` is its JSON, whose tree is decoded once, with its tensors."""
-
-    proxy: str
-    index: TensorIndex
-    plan: Plan
-    body: Any
-    warnings: tuple[str, ...]
-
-
-def _described(proxy: Connection, query: dict[str, str], locked: Optional[Locked] = None) -> _Description:
-    described = _description(proxy.base, proxy.get_json(routes.TENSORS, query))
-    if locked:
-        prove_locked(locked, described.index.blob, f"by its index, what {proxy.base} holds has")
-    return described
-
-
-def _description(proxy: str, answer: JsonAnswer) -> _Description:
-    index = _index_of(answer)
-    return _Description(proxy, index, plan_of(index), answer.body, answer.warnings)
-
-
-def _index_of(answer: JsonAnswer) -> TensorIndex:
-    if not isinstance(answer.body, dict) or "tree" not in answer.body:
-        raise MalformedCheckpoint("the proxy's answer is no tensor index of version 1")
-    index = tensor_index_from_json({**answer.body, "tree": None})
-    if index.byteorder != sys.byteorder:
-        raise UnsupportedFormat("the checkpoint's byte order is not this machine's; ask the proxy for variant=model")
-    return index
-
-
-@dataclass(frozen=True)
-class _Receiving:
-    """The bytes that a description needs, from the node's store or from its proxy."""
-
-    settings: ClientSettings
-    route: Route
-    query: dict[str, str]
-    description: _Description
-    verify: bool
-    progress: bool
-
-    def whole_buffer(self) -> Buffer:
-        """All of the blob, proven by its own digest, whatever is said of its storages."""
-        index = as_one(self.description.index)
-        return replace(self, description=replace(self.description, index=index, plan=plan_of(index))).buffer()
-
-    def buffer(self) -> Buffer:
-        store = self._store()
-        if store is None or not self.description.plan.size:
-            return self._in_memory()
-        wanted = Wanted(self._key(), self.description.plan.size, self.verify, self._fill, self._prove)
-        try:
-            return store.obtain(wanted)
-        except OSError as error:  # a full or read-only disk is no reason not to train
-            logging.getLogger("zooproxy").warning("the node's store cannot be used (%s): receiving into memory", error)
-            return self._in_memory()
-
-    def _store(self) -> Optional[NodeStore]:
-        folder = self.settings.folder
-        try:
-            return None if folder is None else NodeStore(folder, self.settings.capacity)
-        except OSError as error:
-            logging.getLogger("zooproxy").warning("the node's store cannot be used (%s): receiving into memory", error)
-            return None
-
-    def _key(self) -> Sha256:
-        """Of the bytes and of how they lie: two selections of one blob that need the same bytes share them."""
-        spans = [(span.start, span.stop) for span in self.description.plan.spans]
-        return Sha256(hashlib.sha256(json.dumps([self.description.index.blob, spans]).encode()).hexdigest())
-
-    def _in_memory(self) -> Buffer:
-        buffer = Buffer(self.description.plan.size)
-        self._receive(lambda: Memory(buffer.view), lambda: self._prove(buffer.view))
-        return buffer
-
-    def _fill(self, descriptor: int) -> None:
-        self._receive(lambda: File(descriptor), lambda: self._prove_file(descriptor))
-
-    def _prove_file(self, descriptor: int) -> None:
-        memory = mmap.mmap(descriptor, self.description.plan.size, access=mmap.ACCESS_READ)
-        with memory, memoryview(memory) as view:
-            self._prove(view)
-
-    def _prove(self, memory: memoryview) -> None:
-        self._digests().prove(memory)
-
-    def _digests(self) -> Digests:
-        query = {**self.query, routes.DIGESTS: routes.WAIT}
-
-        def ask() -> TensorIndex:
-            with Route(self.route.settings) as route:
-                return _index_of(route.do(lambda proxy: proxy.get_json(routes.TENSORS, query)))
-
-        return Digests(self.description.index, self.description.plan, ask)
-
-    def _receive(self, target: Callable[[], Target], prove_late: Callable[[], None]) -> None:
-        index, plan = self.description.index, self.description.plan
-        parts = parts_of(index, plan, self.settings)
-        selection = Selection(parts, index.blob, index.size, self._prepare, self.description.proxy)
-        digests = self._digests()
-        if not self.verify or (digests.are_known and not parts.late):
-            self._transfer(selection, target, digests.proof if self.verify else None)
-            return
-        settle = prove_late if parts.late else digests.settle
-        digests.begin()
-        # Only all of it can be proven: wrong bytes mean all of it again, then from the next proxy.
-        again = False
-        while True:
-            self._transfer(selection, target, None if parts.late else digests.proof)
-            try:
-                settle()
-                return
-            except TransferCorrupt as error:
-                if again:
-                    self.route.pass_over(error)
-                again = not again
-
-    def _transfer(
-        self, selection: Selection, target: Callable[[], Target], proof: Optional[Callable[[Part], Proof]]
-    ) -> None:
-        shown = self.description.plan.bytes_to_receive if self.progress else 0
-        with Progress(self.query["ref"], shown) as progress:
-            Transfer(selection, progress.advance).run(self.route, target, proof)
-
-    def _prepare(self, proxy: Connection) -> None:
-        """Makes another proxy hold the blob: it may never have been asked for this reference."""
-        if _described(proxy, self.query).index.blob != self.description.index.blob:
-            raise TransferCorrupt(f"{proxy.base} has other bytes under this reference than {self.description.proxy}")

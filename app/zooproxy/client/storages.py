@@ -55,7 +55,10 @@ class Buffer:
 
 
 def _fresh(size: int) -> Any:
-    memory = mmap.mmap(-1, max(size, 1))
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return mmap.mmap(-1, max(size, 1))
+    # Shared memory, Python's default, would come in small pages on nearly every machine.
+    memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel built without them
             memory.madvise(mmap.MADV_HUGEPAGE)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Optional, Protocol, cast
 from urllib.parse import urlencode, urlsplit
 
+from zooproxy.client.garbage import collected_later
 from zooproxy.client.settings import ClientSettings
 from zooproxy.digest import Sha256
 from zooproxy.errors import (
@@ -234,6 +235,7 @@ class Connection:
             raise TransferCorrupt(f"{self.base} cut an answer short: {response.length:,} bytes are missing")
         return bytes(body)
 
+    @collected_later()
     def _decoded(self, body: bytes) -> Any:
         try:
             return json.loads(body)

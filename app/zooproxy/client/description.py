@@ -1,0 +1,49 @@
+"""What a proxy says of a reference: the tensor index of what was asked for, and the bytes of the blob that it needs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from zooproxy.client.garbage import collected_later
+from zooproxy.client.locked import prove_locked
+from zooproxy.client.plan import Plan, plan_of
+from zooproxy.client.transport import Connection, JsonAnswer
+from zooproxy.errors import MalformedCheckpoint, UnsupportedFormat
+from zooproxy.names.lock import Locked
+from zooproxy.wire import routes
+from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json
+
+
+@dataclass(frozen=True)
+class Description:
+    """What ``proxy`` says of a reference; ``body`` is its JSON, whose tree is decoded once, with its tensors."""
+
+    proxy: str
+    index: TensorIndex
+    plan: Plan
+    body: Any
+    warnings: tuple[str, ...]
+
+
+def described(proxy: Connection, query: dict[str, str], locked: Optional[Locked] = None) -> Description:
+    described = description_of(proxy.base, proxy.get_json(routes.TENSORS, query))
+    if locked:
+        prove_locked(locked, described.index.blob, f"by its index, what {proxy.base} holds has")
+    return described
+
+
+@collected_later()
+def description_of(proxy: str, answer: JsonAnswer) -> Description:
+    index = index_of(answer)
+    return Description(proxy, index, plan_of(index), answer.body, answer.warnings)
+
+
+def index_of(answer: JsonAnswer) -> TensorIndex:
+    if not isinstance(answer.body, dict) or "tree" not in answer.body:
+        raise MalformedCheckpoint("the proxy's answer is no tensor index of version 1")
+    index = tensor_index_from_json({**answer.body, "tree": None})
+    if index.byteorder != sys.byteorder:
+        raise UnsupportedFormat("the checkpoint's byte order is not this machine's; ask the proxy for variant=model")
+    return index

@@ -1,0 +1,126 @@
+"""From a description to its bytes: from the node's store, or received into it, or into memory; proven either way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mmap
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+from zooproxy.client.chain import Route
+from zooproxy.client.description import Description, described, index_of
+from zooproxy.client.digests import Digests
+from zooproxy.client.node_store import NodeStore, Wanted
+from zooproxy.client.parts import Part, Proof, parts_of
+from zooproxy.client.plan import as_one, plan_of
+from zooproxy.client.progress import Progress
+from zooproxy.client.settings import ClientSettings
+from zooproxy.client.storages import Buffer
+from zooproxy.client.transfer import File, Memory, Selection, Target, Transfer
+from zooproxy.client.transport import Connection
+from zooproxy.digest import Sha256
+from zooproxy.errors import TransferCorrupt
+from zooproxy.wire import routes
+from zooproxy.wire.tensors import TensorIndex
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """The bytes that a description needs, from the node's store or from its proxy."""
+
+    settings: ClientSettings
+    route: Route
+    query: dict[str, str]
+    description: Description
+    verify: bool
+    progress: bool
+
+    def whole_buffer(self) -> Buffer:
+        """All of the blob, proven by its own digest, whatever is said of its storages."""
+        index = as_one(self.description.index)
+        return replace(self, description=replace(self.description, index=index, plan=plan_of(index))).buffer()
+
+    def buffer(self) -> Buffer:
+        store = self._store()
+        if store is None or not self.description.plan.size:
+            return self._in_memory()
+        wanted = Wanted(self._key(), self.description.plan.size, self.verify, self._fill, self._prove)
+        try:
+            return store.obtain(wanted)
+        except OSError as error:  # a full or read-only disk is no reason not to train
+            logging.getLogger("zooproxy").warning("the node's store cannot be used (%s): receiving into memory", error)
+            return self._in_memory()
+
+    def _store(self) -> Optional[NodeStore]:
+        folder = self.settings.folder
+        try:
+            return None if folder is None else NodeStore(folder, self.settings.capacity)
+        except OSError as error:
+            logging.getLogger("zooproxy").warning("the node's store cannot be used (%s): receiving into memory", error)
+            return None
+
+    def _key(self) -> Sha256:
+        """Of the bytes and of how they lie: two selections of one blob that need the same bytes share them."""
+        spans = [(span.start, span.stop) for span in self.description.plan.spans]
+        return Sha256(hashlib.sha256(json.dumps([self.description.index.blob, spans]).encode()).hexdigest())
+
+    def _in_memory(self) -> Buffer:
+        buffer = Buffer(self.description.plan.size)
+        self._receive(lambda: Memory(buffer.view), lambda: self._prove(buffer.view))
+        return buffer
+
+    def _fill(self, descriptor: int) -> None:
+        self._receive(lambda: File(descriptor), lambda: self._prove_file(descriptor))
+
+    def _prove_file(self, descriptor: int) -> None:
+        memory = mmap.mmap(descriptor, self.description.plan.size, access=mmap.ACCESS_READ)
+        with memory, memoryview(memory) as view:
+            self._prove(view)
+
+    def _prove(self, memory: memoryview) -> None:
+        self._digests().prove(memory)
+
+    def _digests(self) -> Digests:
+        query = {**self.query, routes.DIGESTS: routes.WAIT}
+
+        def ask() -> TensorIndex:
+            with Route(self.route.settings) as route:
+                return index_of(route.do(lambda proxy: proxy.get_json(routes.TENSORS, query)))
+
+        return Digests(self.description.index, self.description.plan, ask)
+
+    def _receive(self, target: Callable[[], Target], prove_late: Callable[[], None]) -> None:
+        index, plan = self.description.index, self.description.plan
+        parts = parts_of(index, plan, self.settings)
+        selection = Selection(parts, index.blob, index.size, self._prepare, self.description.proxy)
+        digests = self._digests()
+        if not self.verify or (digests.are_known and not parts.late):
+            self._transfer(selection, target, digests.proof if self.verify else None)
+            return
+        settle = prove_late if parts.late else digests.settle
+        digests.begin()
+        # Only all of it can be proven: wrong bytes mean all of it again, then from the next proxy.
+        again = False
+        while True:
+            self._transfer(selection, target, None if parts.late else digests.proof)
+            try:
+                settle()
+                return
+            except TransferCorrupt as error:
+                if again:
+                    self.route.pass_over(error)
+                again = not again
+
+    def _transfer(
+        self, selection: Selection, target: Callable[[], Target], proof: Optional[Callable[[Part], Proof]]
+    ) -> None:
+        shown = self.description.plan.bytes_to_receive if self.progress else 0
+        with Progress(self.query["ref"], shown) as progress:
+            Transfer(selection, progress.advance).run(self.route, target, proof)
+
+    def _prepare(self, proxy: Connection) -> None:
+        """Makes another proxy hold the blob: it may never have been asked for this reference."""
+        if described(proxy, self.query).index.blob != self.description.index.blob:
+            raise TransferCorrupt(f"{proxy.base} has other bytes under this reference than {self.description.proxy}")
