@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,15 @@ class ProxyProcess:
     @property
     def log(self) -> str:
         return "".join(self._lines)
+
+    def says(self, words: str) -> bool:
+        """Waits for them: a line may be read later than the answer that it is about."""
+        deadline = time.monotonic() + _PATIENCE
+        while words not in self.log:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def get(
         self, path: str, ref: str | None = None, headers: dict[str, str] | None = None, **query: str

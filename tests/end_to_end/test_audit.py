@@ -93,7 +93,7 @@ def test_a_log_that_cannot_be_written_is_said_and_stops_nothing(stage: Stage) ->
     log.mkdir()
     try:
         assert stage.call("DELETE", "/v1/zoos/mmdet/models/none", CHOSEN).status_code == 404
-        assert "the audit log cannot be written" in stage.proxy.log
+        assert stage.proxy.says("the audit log cannot be written")
     finally:
         log.rmdir()
         (stage.data_dir / "aside").rename(log)
