@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 
 from fakes.upstream import Upstream, running_upstream
+from zygote import zygote
+
+
+@pytest.fixture(scope="session", autouse=True)
+def zygote_until_the_end() -> Iterator[None]:
+    """Before coverage is summed up, so that it has told its own."""
+    yield
+    zygote().close()
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,12 @@ from typing import Any
 
 import httpx2
 
+from zygote import Forked, zygote
+
 _LISTENS = re.compile(r"listens on (https?://\S+)")
 _PATIENCE = 60  # seconds for what takes milliseconds, or a few seconds where all else runs too
+
+Process = Forked | subprocess.Popen[str]
 
 
 def http_client() -> httpx2.Client:
@@ -29,7 +33,7 @@ def http_client() -> httpx2.Client:
 class ProxyProcess:
     """``url`` once it listens; ``log`` is what it has written to stderr so far."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.url = ""
         self._lines: list[str] = []
@@ -104,11 +108,16 @@ def clean_environment(**settings: Any) -> dict[str, str]:
     return {**kept, **store, **given}
 
 
-def spawn(data_dir: Path, within: Sequence[str] = (), **settings: Any) -> subprocess.Popen[str]:
-    """``zooproxy serve`` over ``data_dir``, on a free port unless told otherwise; ``within``: what runs it."""
+def spawn(data_dir: Path, within: Sequence[str] = (), **settings: Any) -> Process:
+    """``zooproxy serve`` over ``data_dir``, on a free port unless told otherwise.
+
+    ``within``: what runs it, as a program of its own from the interpreter's start; without, it is forked.
+    """
     quick = {"data_dir": str(data_dir), "host": "127.0.0.1", "port": "0", "retry_seconds": "0.01"}
     environment = clean_environment(**{**quick, **settings})
     data_dir.mkdir(parents=True, exist_ok=True)
+    if not within:
+        return zygote().fork(["serve"], environment, data_dir)
     return subprocess.Popen(
         [*within, sys.executable, "-m", "zooproxy", "serve"],
         env=environment,

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -22,6 +20,7 @@ import zooproxy
 from end_to_end.conftest import played_by
 from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
 from fakes.upstream import Gate, Upstream, running_upstream
+from zygote import zygote
 
 _numbers = count()
 
@@ -53,9 +52,8 @@ class Row:
         return self.upstream.seen.count(ref.removeprefix("https:/"))
 
     def bundle(self, name: str, *arguments: str | Path) -> str:
-        command = [sys.executable, "-m", "zooproxy", "bundle", *map(str, arguments)]
         environment = clean_environment(data_dir=str(self.folder / name))
-        done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        done = zygote().run(["bundle", *map(str, arguments)], environment, self.folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -71,7 +71,7 @@ def test_a_config_that_imports_the_hook_loads_torchvision_names_bit_for_bit_from
 ) -> None:
     upstream.put(RESNET50, resnet_file)
     assert 102_000_000 < len(resnet_file) < 103_000_000
-    proxy = start_proxy(pins={"torchvision://resnet50": sha256(resnet_file)})
+    proxy = start_proxy(within=["env"], pins={"torchvision://resnet50": sha256(resnet_file)})  # python -m zooproxy
     config = tmp_path / "config.py"
     config.write_text("custom_imports = dict(imports=['zooproxy.mmengine'], allow_failed_imports=False)\n")
     published = tmp_path / "published.pth"

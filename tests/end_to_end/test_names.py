@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from end_to_end.conftest import played_by
 from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
 from fakes.upstream import running_upstream
 from zooproxy.names.sections import Section, section_to_json
+from zygote import zygote
 
 URL = "https://download.openmmlab.com/pretrain/third_party/resnet50_caffe-788b5fa3.pth"
 SYNCED_URL = "https://download.openmmlab.com/mmyolo/yolo.pth"
@@ -45,13 +45,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: bytes, dig
 
 
 def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "zooproxy", *arguments],
-        env={**clean_environment(), **settings},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return zygote().run(arguments, {**clean_environment(), **settings}, Path.cwd())
 
 
 def test_models_are_searched_across_zoos_best_first(proxy: ProxyProcess) -> None:

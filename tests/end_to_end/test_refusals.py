@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +210,7 @@ def test_the_clients_own_variables_are_not_the_servers_business(start_proxy: Sta
 
 
 def test_a_port_that_is_taken_is_refused_with_one_sentence(data_dir: Path, upstream: Upstream) -> None:
-    process: subprocess.Popen[str] = spawn(data_dir, port=str(upstream.port))
+    process = spawn(data_dir, port=str(upstream.port))
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {upstream.port}" in stderr

@@ -22,6 +22,7 @@ from fakes.upstream import Upstream, running_upstream
 from zooproxy.errors import SettingsError
 from zooproxy.serving.settings import Settings
 from zooproxy.serving.wiring import check_settings
+from zygote import zygote
 
 URL = "https://download.pytorch.org/net.pth"
 LOAD = "import sys, zooproxy; print(zooproxy.load(sys.argv[1])['weight'].sum().item())"
@@ -142,14 +143,7 @@ def test_the_client_loads_over_https_with_the_authority_named_in_ssl_cert_file(s
 def test_healthy_asks_over_tls_and_takes_no_other_certificate(stage: Stage, tmp_path: Path) -> None:
     port = stage.proxy.url.rpartition(":")[2]
     for identity, status in ((stage.identity, 0), (Identity.issued(tmp_path, "another"), 1)):
-        done = subprocess.run(
-            [sys.executable, "-m", "zooproxy", "healthy"],
-            cwd=tmp_path,
-            env=clean_environment(port=port, **identity.settings()),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = zygote().run(["healthy"], clean_environment(port=port, **identity.settings()), tmp_path)
         assert (done.returncode, "does not answer" in done.stderr) == (status, status == 1)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -20,20 +19,14 @@ from zooproxy.cache.database import open_database
 from zooproxy.cache.tokens import Tokens
 from zooproxy.provide.keyring import minted
 from zooproxy.serving.wrong_tokens import MOST
+from zygote import zygote
 
 NAME = "mmdet://faster-rcnn_r50_fpn_1x_coco"
 
 
 def command(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``zooproxy token …`` over the settings that a proxy on ``data_dir`` has."""
-    return subprocess.run(
-        [sys.executable, "-m", "zooproxy", "token", *arguments],
-        cwd=data_dir,
-        env=clean_environment(data_dir=str(data_dir)),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return zygote().run(["token", *arguments], clean_environment(data_dir=str(data_dir)), data_dir)
 
 
 def made(data_dir: Path, scope: str = "read", *zoos: str) -> str:

@@ -19,6 +19,7 @@ from end_to_end.conftest import StartProxy, played_by
 from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
 from fakes.upstream import Upstream, running_upstream
 from zooproxy.cli import main
+from zygote import zygote
 
 _numbers = count()
 
@@ -98,15 +99,8 @@ def test_one_flipped_bit_is_found_quarantined_and_the_next_request_fetches_again
     assert status == 1
     assert stage.digest in told
     assert told.splitlines()[-1].startswith("1 fault, 0 repaired; ")
-    repaired = subprocess.run(
-        [sys.executable, "-m", "zooproxy", "cache", "verify", "--full", "--repair", "--json"],
-        env=clean_environment(data_dir=str(stage.data_dir)),
-        cwd=stage.data_dir,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    arguments = ["cache", "verify", "--full", "--repair", "--json"]
+    repaired = zygote().run(arguments, clean_environment(data_dir=str(stage.data_dir)), stage.data_dir)
     members = json.loads(repaired.stdout)
     assert repaired.returncode == 1
     assert [(one["kind"], one["name"], one["outcome"]) for one in members["findings"]] == [
