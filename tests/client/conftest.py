@@ -67,7 +67,8 @@ class Builder:
         key = storage.data_ptr() or id(tensor)
         if key not in self._seen:
             self._seen[key] = len(self._storages)
-            self._storages.append(self._write(bytes(storage)))
+            octets = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+            self._storages.append(self._write(octets.tobytes()))
         described = (name, str(tensor.dtype)[6:], self._seen[key], tensor.storage_offset())
         self._tensors.append(Tensor(*described, tuple(tensor.shape), tuple(tensor.stride())))
         self._positions[id(tensor)] = ref = TensorRef(len(self._tensors) - 1)

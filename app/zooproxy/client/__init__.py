@@ -6,6 +6,7 @@
 ``description``, ``receiving``                      what a proxy says of a reference; from there to its bytes
 ``plan``, ``parts``, ``transfer``                   which bytes, in which pieces, over several connections; their proof
 ``node_store``, ``storages``, ``assembly``          the node's files; torch's memory; tensors in their tree
+``staging``                                         onto a GPU while the bytes arrive
 ``broadcast``                                       one copy for a whole job
 ``direct``, ``pulling``, ``local``                  without a proxy; into a file; from a file
 ``checkpoint``, ``module_state``, ``own_names``     mmengine's checkpoint module

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from zooproxy.client.imported_types import in_its_own_type
 from zooproxy.client.plan import Plan
+from zooproxy.client.staging import Staging, accelerator_of
 from zooproxy.client.storages import Buffer, MapLocation, placed, storage_of, view_of
 from zooproxy.client.unusual_tensors import rebuilt, torch_object
 from zooproxy.errors import MalformedCheckpoint
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 def tensors_of(index: TensorIndex, plan: Plan, buffer: Buffer, map_location: MapLocation) -> list[torch.Tensor]:
     """The tensors of ``index`` in its order; those of one storage share its memory."""
+    accelerator = accelerator_of(map_location)
+    if accelerator is not None:
+        with Staging(accelerator, index, plan) as staging:
+            staging.take(buffer.view)
+        return views_of(index, staging.storages)
     alignment = dict.fromkeys(plan.places, 1)
     for tensor in index.tensors:
         alignment[tensor.storage] = max(alignment[tensor.storage], DTYPE_SIZES[tensor.dtype])
@@ -27,6 +34,11 @@ def tensors_of(index: TensorIndex, plan: Plan, buffer: Buffer, map_location: Map
         number: placed(buffer.cut(place, index.storages[number].size, alignment[number]), map_location)
         for number, place in plan.places.items()
     }
+    return views_of(index, storages)
+
+
+def views_of(index: TensorIndex, storages: Mapping[int, torch.UntypedStorage]) -> list[torch.Tensor]:
+    """The tensors of ``index`` in its order, as views of its storages."""
     return [view_of(storages[tensor.storage], tensor) for tensor in index.tensors]
 
 

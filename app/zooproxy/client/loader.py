@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
-from zooproxy.client.assembly import tensors_of, tree_from_json
+from zooproxy.client.assembly import tensors_of, tree_from_json, views_of
 from zooproxy.client.broadcast import from_rank_0
 from zooproxy.client.chain import DirectReached, Route
 from zooproxy.client.description import Description, described, description_of
@@ -22,12 +22,16 @@ from zooproxy.client.locked import locked_entry, prove_locked
 from zooproxy.client.published import Published
 from zooproxy.client.receiving import Receiving
 from zooproxy.client.settings import ClientSettings
+from zooproxy.client.staging import accelerator_of
 from zooproxy.client.storages import Buffer, MapLocation
 from zooproxy.client.transport import JsonAnswer
 from zooproxy.errors import ProxyNotConfigured
 from zooproxy.formats.forms import Form
 from zooproxy.wire import routes
 from zooproxy.wire.tensors import TensorIndex, tensor_index_from_json, tensor_index_to_json
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load(
@@ -110,17 +114,19 @@ def fetch(  # noqa: PLR0913  # load's own, progress and the variant
         with Route(settings) as route:
             description = route.do(lambda proxy: described(proxy, query, locked))
             receiving = Receiving(settings, route, query, description, verify, progress)
-            buffer = receiving.whole_buffer() if locked and verify else receiving.buffer()
+            if locked and verify:
+                published = Published(receiving.whole_buffer(), locked.sha256)
+                value = published.value(ref, Form(variant, prefix=prefix), map_location)
+                return Loaded(value, description.warnings, locked.sha256)
+            accelerator = accelerator_of(map_location)
+            if accelerator is not None:
+                return _viewed(description, views_of(description.index, receiving.storages_on(accelerator)))
+            return _assembled(description, receiving.buffer(), map_location)
     except DirectReached:
         from zooproxy.client.direct import fetch_direct  # the names of every zoo: rarely needed, never first
 
         fetched = fetch_direct(ref, Form(variant, prefix=prefix), map_location, settings)
         return Loaded(fetched.value, fetched.warnings)
-    if locked and verify:
-        published = Published(buffer, locked.sha256)
-        value = published.value(ref, Form(variant, prefix=prefix), map_location)
-        return Loaded(value, description.warnings, locked.sha256)
-    return _assembled(description, buffer, map_location)
 
 
 def _query(ref: str, variant: str, prefix: Optional[str]) -> dict[str, str]:
@@ -130,7 +136,10 @@ def _query(ref: str, variant: str, prefix: Optional[str]) -> dict[str, str]:
 
 @collected_later()
 def _assembled(description: Description, buffer: Buffer, map_location: MapLocation) -> Loaded:
-    tensors = tensors_of(description.index, description.plan, buffer, map_location)
+    return _viewed(description, tensors_of(description.index, description.plan, buffer, map_location))
+
+
+def _viewed(description: Description, tensors: list[torch.Tensor]) -> Loaded:
     return Loaded(tree_from_json(description.body["tree"], tensors), description.warnings, description.index.blob)
 
 

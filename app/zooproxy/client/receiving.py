@@ -6,17 +6,19 @@ import hashlib
 import json
 import logging
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from zooproxy.client.chain import Route
 from zooproxy.client.description import Description, described, index_of
 from zooproxy.client.digests import Digests
 from zooproxy.client.node_store import NodeStore, Wanted
-from zooproxy.client.parts import Part, Proof, parts_of
+from zooproxy.client.parts import Part, Parts, Proof, parts_of
 from zooproxy.client.plan import as_one, plan_of
 from zooproxy.client.progress import Progress
 from zooproxy.client.settings import ClientSettings
+from zooproxy.client.staging import Accelerator, Staging, Tee
 from zooproxy.client.storages import Buffer
 from zooproxy.client.transfer import File, Memory, Selection, Target, Transfer
 from zooproxy.client.transport import Connection
@@ -24,6 +26,9 @@ from zooproxy.digest import Sha256
 from zooproxy.errors import TransferCorrupt
 from zooproxy.wire import routes
 from zooproxy.wire.tensors import TensorIndex
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,31 @@ class Receiving:
         return replace(self, description=replace(self.description, index=index, plan=plan_of(index))).buffer()
 
     def buffer(self) -> Buffer:
+        return self._stored(self._fill) or self._in_memory()
+
+    def storages_on(self, accelerator: Accelerator) -> Mapping[int, torch.UntypedStorage]:
+        """The storages on a device: copied there while they arrive, or from the node's store."""
+        with Staging(accelerator, self.description.index, self.description.plan) as staging:
+            buffer = self._stored(lambda descriptor: self._fill_and_stage(descriptor, staging))
+            if buffer is None and self._parts().late:  # only memory of this machine can be proven as a whole
+                buffer = self._in_memory()
+            if buffer is None:
+                self._receive(staging.ring, lambda: None)
+            elif not staging.is_complete:
+                staging.take(buffer.view)
+        return staging.storages
+
+    def _stored(self, fill: Callable[[int], None]) -> Optional[Buffer]:
+        """From the node's store, received by ``fill`` if need be; None where the store has no part in this."""
         store = self._store()
         if store is None or not self.description.plan.size:
-            return self._in_memory()
-        wanted = Wanted(self._key(), self.description.plan.size, self.verify, self._fill, self._prove)
+            return None
+        wanted = Wanted(self._key(), self.description.plan.size, self.verify, fill, self._prove)
         try:
             return store.obtain(wanted)
         except OSError as error:  # a full or read-only disk is no reason not to train
             logging.getLogger("zooproxy").warning("the node's store cannot be used (%s): receiving into memory", error)
-            return self._in_memory()
+            return None
 
     def _store(self) -> Optional[NodeStore]:
         folder = self.settings.folder
@@ -74,6 +95,10 @@ class Receiving:
     def _fill(self, descriptor: int) -> None:
         self._receive(lambda: File(descriptor), lambda: self._prove_file(descriptor))
 
+    def _fill_and_stage(self, descriptor: int, staging: Staging) -> None:
+        self._receive(lambda: Tee(staging.ring(), descriptor), lambda: self._prove_file(descriptor))
+        staging.is_complete = True
+
     def _prove_file(self, descriptor: int) -> None:
         memory = mmap.mmap(descriptor, self.description.plan.size, access=mmap.ACCESS_READ)
         with memory, memoryview(memory) as view:
@@ -92,8 +117,7 @@ class Receiving:
         return Digests(self.description.index, self.description.plan, ask)
 
     def _receive(self, target: Callable[[], Target], prove_late: Callable[[], None]) -> None:
-        index, plan = self.description.index, self.description.plan
-        parts = parts_of(index, plan, self.settings)
+        index, parts = self.description.index, self._parts()
         selection = Selection(parts, index.blob, index.size, self._prepare, self.description.proxy)
         digests = self._digests()
         if not self.verify or (digests.are_known and not parts.late):
@@ -112,6 +136,9 @@ class Receiving:
                 if again:
                     self.route.pass_over(error)
                 again = not again
+
+    def _parts(self) -> Parts:
+        return parts_of(self.description.index, self.description.plan, self.settings)
 
     def _transfer(
         self, selection: Selection, target: Callable[[], Target], proof: Optional[Callable[[Part], Proof]]

@@ -70,15 +70,23 @@ def placed(storage: torch.UntypedStorage, map_location: MapLocation) -> torch.Un
 
     None, the CPU, a mapping without ``cpu`` and a function that returns None leave it where it is.
     """
+    device = device_of(map_location)
+    if device is not None:
+        return storage if device.type == _CPU else _moved(storage, device)
+    answer = map_location(storage, _CPU)  # type: ignore[operator, misc]  # what is left of MapLocation
+    return _untyped(answer, storage)
+
+
+def device_of(map_location: MapLocation) -> Optional[torch.device]:
+    """The device that ``map_location`` sends a storage saved on the CPU to; None where it is a function, which says."""
     import torch
 
     if isinstance(map_location, Mapping):
         map_location = map_location.get(_CPU, _CPU)
     if map_location is None:
-        return storage
-    if isinstance(map_location, (str, torch.device)):  # a device is callable too, since torch 2.0
-        return storage if torch.device(map_location).type == _CPU else _moved(storage, map_location)
-    return _untyped(map_location(storage, _CPU), storage)
+        return torch.device(_CPU)
+    # A device is callable too, since torch 2.0.
+    return torch.device(map_location) if isinstance(map_location, (str, torch.device)) else None
 
 
 def _untyped(answer: Any, storage: torch.UntypedStorage) -> torch.UntypedStorage:
@@ -90,7 +98,7 @@ def _untyped(answer: Any, storage: torch.UntypedStorage) -> torch.UntypedStorage
     return found
 
 
-def _moved(storage: torch.UntypedStorage, device: Union[str, torch.device]) -> torch.UntypedStorage:
+def _moved(storage: torch.UntypedStorage, device: torch.device) -> torch.UntypedStorage:
     import torch
 
     return storage_of(torch.empty(0, dtype=torch.uint8).set_(storage).to(device))

@@ -54,9 +54,17 @@ class File:
         return self._piece[:most]
 
     def took(self, at: int, data: memoryview) -> None:
-        while data:
-            written = os.pwrite(self._descriptor, data, at)
-            data, at = data[written:], at + written
+        write_all(self._descriptor, data, at)
+
+
+def write_all(descriptor: int, data: memoryview, at: int) -> None:
+    """
+    Raises:
+        OSError: the file cannot be written.
+    """
+    while data:
+        written = os.pwrite(descriptor, data, at)
+        data, at = data[written:], at + written
 
 
 @dataclass(frozen=True)
