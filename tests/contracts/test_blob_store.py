@@ -63,10 +63,10 @@ async def test_staged_bytes_are_invisible_until_committed(store: BlobStore) -> N
 
 async def test_size_and_digest_follow_the_bytes_written(store: BlobStore) -> None:
     async with await store.stage() as staged:
-        assert (staged.size, staged.digest()) == (0, Sha256.of(b""))
+        assert (staged.size, await staged.digest()) == (0, Sha256.of(b""))
         await staged.write(CONTENT[:5])
         await staged.write(memoryview(CONTENT)[5:])
-        assert (staged.size, staged.digest()) == (len(CONTENT), DIGEST)
+        assert (staged.size, await staged.digest()) == (len(CONTENT), DIGEST)
 
 
 async def test_staged_file_reads_the_bytes_so_far_and_cannot_write(store: BlobStore) -> None:
@@ -83,7 +83,7 @@ async def test_writes_begun_at_once_land_in_the_order_they_were_begun(store: Blo
     pieces = [bytes([number]) * 4096 for number in range(64)]
     async with await store.stage() as staged:
         await asyncio.gather(*(staged.write(piece) for piece in pieces))
-        assert staged.digest() == Sha256.of(b"".join(pieces))
+        assert await staged.digest() == Sha256.of(b"".join(pieces))
 
 
 async def test_leaving_without_commit_discards(store: BlobStore) -> None:
@@ -235,7 +235,7 @@ async def test_what_was_kept_is_resumed_with_its_size_and_digest(store: BlobStor
     await first.write(CONTENT[:5])
     await first.keep()
     async with await store.resume(first.name, 100, 100) as second:
-        assert (second.name, second.size, second.digest()) == (first.name, 5, Sha256.of(CONTENT[:5]))
+        assert (second.name, second.size, await second.digest()) == (first.name, 5, Sha256.of(CONTENT[:5]))
         await second.write(CONTENT[5:])
         assert (await second.commit(expected=DIGEST)).size == len(CONTENT)
     with pytest.raises(BlobAbsent):
@@ -247,7 +247,7 @@ async def test_resume_believes_no_more_than_it_was_told_to(store: BlobStore) -> 
     await first.write(CONTENT + b"lost in a power cut")
     await first.keep()
     async with await store.resume(first.name, len(CONTENT), 100) as second:
-        assert second.digest() == DIGEST
+        assert await second.digest() == DIGEST
         await second.commit()
 
 
@@ -367,9 +367,9 @@ async def test_bytes_in_any_order_count_and_are_hashed_when_the_gap_before_them_
         await staged.scatter(len(CONTENT))
         await staged.write(CONTENT[8:], 8)
         await staged.write(CONTENT[3:5], 3)
-        assert (staged.size, staged.digest()) == (0, Sha256.of(b""))
+        assert (staged.size, await staged.digest()) == (0, Sha256.of(b""))
         await staged.write(CONTENT[:3], 0)
-        assert (staged.size, staged.digest()) == (5, Sha256.of(CONTENT[:5]))
+        assert (staged.size, await staged.digest()) == (5, Sha256.of(CONTENT[:5]))
         await staged.write(CONTENT[5:8], 5)
         with staged.file() as file:
             assert file.read() == CONTENT
@@ -393,7 +393,7 @@ async def test_what_is_kept_in_the_middle_of_scattered_writes_ends_at_the_first_
     await first.write(CONTENT[:4], 0)
     await first.keep()
     async with await store.resume(first.name, len(CONTENT), len(CONTENT)) as second:
-        assert (second.size, second.digest()) == (4, Sha256.of(CONTENT[:4]))
+        assert (second.size, await second.digest()) == (4, Sha256.of(CONTENT[:4]))
 
 
 @pytest.mark.parametrize("at", [3, 100, len(CONTENT) - 1], ids=["not scattered", "beyond the end", "over the end"])

@@ -170,7 +170,7 @@ class MemoryStagedBlob(StagedBlob):
         self._length = None
         self._beyond.clear()
 
-    def digest(self) -> Sha256:
+    async def digest(self) -> Sha256:
         return Sha256.of(self._content)
 
     def file(self) -> BinaryIO:
@@ -180,7 +180,7 @@ class MemoryStagedBlob(StagedBlob):
     async def commit(self, expected: Sha256 | None = None) -> HeldBlob:
         self._refuse_if_ended()
         self._end()
-        digest = self.digest()
+        digest = await self.digest()
         if expected is not None and digest != expected:
             raise DigestMismatch("not the bytes that were expected", expected=expected, actual=digest)
         async with self._store.changed:

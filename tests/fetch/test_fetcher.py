@@ -76,7 +76,7 @@ async def test_a_proven_partial_is_handed_over_unpublished(
     pin = Sha256.of(small_checkpoint)
     async with fetched(fetcher(http, upstream.url), Wanted(URL, pin=pin), store) as staged:
         assert content(staged) == small_checkpoint
-        assert staged.digest() == pin
+        assert await staged.digest() == pin
 
 
 @pytest.mark.parametrize("hint", ["", "{digest:.8}", "{digest:.64}"])

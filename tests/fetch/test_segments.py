@@ -45,7 +45,7 @@ from zooproxy.provide.landing import Landing
 
 URL = "https://zoo.example/net.pth"
 PART = 256 << 10
-FOUR = Segments(4, PART)
+FOUR = Segments(4, PART, 0)
 WANTED = Wanted(URL)
 
 
@@ -117,6 +117,20 @@ async def test_a_large_file_is_taken_in_parts_by_several_connections_each_byte_o
     assert host.most == 4
     assert play.ranges[0] == f"bytes=0-{PART - 1}"
     assert {headers.get("if-range") for headers in play.upstream.headers[1:]} == {'"v1"'}
+
+
+async def test_an_upstream_that_is_fast_enough_keeps_to_one_connection(play: Play, large_checkpoint: bytes) -> None:
+    host = Parts(large_checkpoint)
+    assert await play.fetch(host, segments=Segments(4, PART, 60)) == large_checkpoint
+    assert host.asked == bounds(len(large_checkpoint))
+    assert host.most == 1
+
+
+async def test_the_others_join_one_that_turns_out_slow(play: Play, large_checkpoint: bytes) -> None:
+    host = Parts(large_checkpoint, rate=2e6)
+    assert await play.fetch(host, segments=Segments(4, PART, 0.01)) == large_checkpoint
+    assert sorted(host.asked) == bounds(len(large_checkpoint))
+    assert host.most == 4
 
 
 async def test_one_connection_asks_for_no_range(play: Play, large_checkpoint: bytes) -> None:
@@ -245,7 +259,7 @@ async def test_parts_keep_together_to_the_bandwidth_of_all(play: Play, large_che
 async def test_no_part_begins_too_far_beyond_a_gap(play: Play, large_checkpoint: bytes) -> None:
     """The first part stalls; what the others have taken when it is given up lies within the bound."""
     host = Parts(large_checkpoint, faults={0: stalled_part(large_checkpoint, 0, PART, 0)})
-    two = Segments(2, PART)
+    two = Segments(2, PART, 0)
     assert await play.fetch(host, segments=two) == large_checkpoint
     again = play.ranges.index(f"bytes=0-{PART - 1}", 1)
     assert max(int((asked or "=0-").split("=")[1].split("-")[0]) for asked in play.ranges[:again]) == two.ahead
@@ -347,7 +361,7 @@ def test_whatever_befalls_which_part_the_bytes_are_right(
         try:
             wanted = Wanted(URL, pin=Sha256.of(body))
             return await Play(host, landing).fetch(
-                Parts(body, faults=faults), wanted, segments=Segments(connections, size)
+                Parts(body, faults=faults), wanted, segments=Segments(connections, size, 0)
             )
         finally:
             await landing.discard()

@@ -114,7 +114,7 @@ class StagedBlob(ABC):
     async def write(self, data: bytes | memoryview, at: int | None = None) -> None:
         """Writes ``data`` at ``at``, by default after what is there; in a worker thread, as all that follows.
 
-        It is hashed when all before it is there. Bytes beyond a gap are taken after ``scatter`` only.
+        Bytes beyond a gap are taken after ``scatter`` only.
 
         Raises:
             OutOfSpace: there is no room for it.
@@ -129,8 +129,8 @@ class StagedBlob(ABC):
         """Drops what lies beyond a gap; ends ``scatter``. The size is final when this returns."""
 
     @abstractmethod
-    def digest(self) -> Sha256:
-        """The sha256 of the bytes that ``size`` counts."""
+    async def digest(self) -> Sha256:
+        """The sha256 of the bytes that ``size`` counts; waits until all of them are hashed."""
 
     @abstractmethod
     def file(self) -> BinaryIO:

@@ -178,8 +178,8 @@ class LocalStagedBlob(StagedBlob):
     async def trim(self) -> None:
         await self._queue(self._partial.trim)
 
-    def digest(self) -> Sha256:
-        return self._partial.digest()
+    async def digest(self) -> Sha256:
+        return await self._queue(self._partial.digest)
 
     def file(self) -> BinaryIO:
         return self._partial.file()

@@ -1,7 +1,6 @@
 """One partial file: hashed while written, published last. Synchronous; its owner calls it from one thread.
 
-Its ``size`` is what is there from its start without a gap, and only that is hashed: bytes that come before those they
-follow are read back, from the page cache as a rule, when the gap between is closed. Only that much is kept, too.
+Its ``size`` is what is there from its start without a gap: only that is hashed, and only that is kept.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zooproxy.cache.disk import Disk, disk_errors
+from zooproxy.cache.trailing_hash import TrailingHash
 from zooproxy.cache.watermark import Islands, mark, place, watermark
-from zooproxy.digest import Hasher, Sha256
+from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
 
 _NAME = re.compile(r"[0-9a-f]{32}\Z")
-_BLOCK = 1 << 20
 
 
 class Partial:
@@ -37,7 +36,8 @@ class Partial:
         self._path = path
         self._descriptor = descriptor
         self._disk = disk
-        self._hasher = Hasher()
+        self._size = 0
+        self._hash = TrailingHash(descriptor)
         self._islands = Islands()
         self._length: int | None = None
         self._closed = False
@@ -68,7 +68,8 @@ class Partial:
                     raise BlobAbsent("another process writes this partial file")
                 os.ftruncate(descriptor, min(watermark(descriptor, length), trusted))
                 partial = cls(path, descriptor, disk)
-                partial._hash_again()
+                partial._size = os.fstat(descriptor).st_size
+                partial._hash.reach(partial._size)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -80,7 +81,7 @@ class Partial:
 
     @property
     def size(self) -> int:
-        return self._hasher.size
+        return self._size
 
     def scatter(self, length: int) -> None:
         """From now on, bytes of a whole of ``length`` may be written beyond a gap, and the file carries a mark."""
@@ -103,10 +104,16 @@ class Partial:
                 self._disk.fsync(self._descriptor)
                 self._disk.fsync_directory(self._path.parent)
         finally:
-            os.close(self._descriptor)
+            self._close()
 
     def digest(self) -> Sha256:
-        return self._hasher.digest()
+        """Of what is there; waits until it is hashed."""
+        self._refuse_if_closed()
+        try:
+            return self._hash.digest()
+        except CacheError:
+            self.discard()
+            raise
 
     def file(self) -> BinaryIO:
         self._refuse_if_closed()
@@ -157,11 +164,11 @@ class Partial:
             except FileNotFoundError:
                 pass  # published, or swept where flock does nothing
             finally:
-                os.close(self._descriptor)
+                self._close()
 
-    def _hash_again(self) -> None:
-        while block := os.read(self._descriptor, _BLOCK):
-            self._hasher.update(block)
+    def _close(self) -> None:
+        self._hash.close()
+        os.close(self._descriptor)
 
     def _with_the_disk(self, doing: str, call: Callable[[], None]) -> None:
         try:
@@ -181,24 +188,15 @@ class Partial:
         if at != self.size:
             self._islands.add(at, stop)
             return
-        self._hasher.update(view)
-        self._close_gap()
+        self._size = self._islands.leave(stop)
         if self._length is not None:
             self._write_mark()
+        self._hash.wrote(view, self._size)
 
     def _write_all(self, view: memoryview, at: int) -> None:
         written = 0
         while written < len(view):
             written += self._disk.write(self._descriptor, view[written:], at + written)
-
-    def _close_gap(self) -> None:
-        """Takes in the island that what is there has reached."""
-        stop = self._islands.leave(self.size)
-        while self.size < stop:
-            block = os.pread(self._descriptor, min(_BLOCK, stop - self.size), self.size)
-            if not block:
-                raise CacheError("a transfer's file lost bytes that it had; it has to begin anew")
-            self._hasher.update(block)
 
     def _write_mark(self) -> None:
         if self._length is None or self.size == self._length:
@@ -210,6 +208,8 @@ class Partial:
         self._islands.clear()
         if self._length is not None:
             self._length = None
+            if os.fstat(self._descriptor).st_size < self.size:
+                raise CacheError("a transfer's file lost bytes that it had; it has to begin anew")
             os.ftruncate(self._descriptor, self.size)
 
     def _make_durable(self, final: Path) -> None:

@@ -5,7 +5,8 @@
     ask for the first part ── 200, or all there is ──> one stream to its end
         │
        206: a part of a declared length, with a strong validator (or there is a promised digest)
-        └─ each connection: the next part in order ── 206, just that part of that version ──> written where it belongs
+        ├─ each connection: the next part in order ── 206, just that part of that version ──> written where it belongs
+        └─ one connection at first; all the others join it as soon as a moment has brought less than a part
 
 What is there grows from its start without a gap, whatever the order in which parts come; only that counts as progress,
 is shown to followers, hashed, and gone on with. A part that fails is asked for once more, from where it stopped; if it
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NoReturn, Protocol
 
@@ -67,7 +68,7 @@ class Destination(Protocol):
         """Drops what is there: it was not believed."""
         ...
 
-    def digest(self) -> Sha256: ...
+    async def digest(self) -> Sha256: ...
 
     def file(self) -> BinaryIO: ...
 
@@ -76,12 +77,16 @@ class Destination(Protocol):
 class Segments:
     """How many ``connections`` take one file at once, in parts of ``size`` bytes; a file no larger is one part.
 
+    They join where one alone brings less than ``size`` bytes in ``moment`` seconds: what is faster than that is not
+    held up by its connection, and more of them would only take turns at the same disk and the same cores.
+
     No part begins further than ``ahead`` bytes beyond what is there without a gap: a kill loses no more than that, and
     what is read back to be hashed is still in memory.
     """
 
     connections: int = 1
     size: int = 16 << 20
+    moment: float = 0.1
 
     @property
     def ahead(self) -> int:
@@ -160,7 +165,7 @@ class Attempt:
         raise (ours or failures.exceptions)[0] from failures
 
     async def _lead(self, group: asyncio.TaskGroup, rest: Continuation) -> bool:
-        """Takes the first part, starts the other connections as soon as its head has come, then takes on as they do."""
+        """Takes the first part and then the next ones, alone for as long as that is fast enough."""
         parts, part = None, None
         try:
             async with self._connection(), self._get(replace(rest, stop=rest.start + self._segments.size)) as body:
@@ -168,8 +173,8 @@ class Attempt:
                     if not (body.version.validator or self._promised):
                         return False
                     parts, part = await self._divided(body, rest), _Part(body.start, body.stop or 0)
-                    for _ in range(0 if body.is_filling else self._segments.connections - 1):
-                        group.create_task(self._work(parts))
+                    if not body.is_filling:
+                        group.create_task(self._join(group, parts))
                 else:
                     await self._enter(body)
                 await self._copy(body, BUFFER if part is None else self._buffer, part)
@@ -181,13 +186,23 @@ class Attempt:
             await self._work(parts)
         return True
 
+    async def _join(self, group: asyncio.TaskGroup, parts: _Parts) -> None:
+        """Starts the other connections when the first one is found to be slow."""
+        there = -self._segments.size
+        while there + self._segments.size <= self._into.size:
+            there = self._into.size
+            if await parts.all_taken(self._segments.moment):
+                return
+        await self._into.scatter()
+        for _ in range(self._segments.connections - 1):
+            group.create_task(self._work(parts))
+
     async def _divided(self, body: Body, rest: Continuation) -> _Parts:
         """The parts after the one that ``body`` carries."""
         version = body.version
         self._check_size(version.length or 0)
         self.is_parted = True
         await self._enter(body)
-        await self._into.scatter()
         after = Continuation(body.stop or 0, version.length, rest.validator or version.validator)
         return _Parts(after, self._segments, lambda: self._into.size)
 
@@ -277,6 +292,7 @@ class _Parts:
         self._there = there
         self._start = of.start
         self._moved = asyncio.Event()
+        self._taken = asyncio.Event()
 
     def tell(self) -> None:
         """There may be more there."""
@@ -292,7 +308,15 @@ class _Parts:
             return None
         part = _Part(self._start, min(self._start + self._segments.size, end))
         self._start = part.stop
+        if part.stop == end:
+            self._taken.set()
         return part
+
+    async def all_taken(self, patience: float) -> bool:
+        """Whether the last part has been handed out, as soon as it has, or after ``patience`` seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._taken.wait(), patience)
+        return self._taken.is_set()
 
 
 def _is_a_part(body: Body) -> bool:

@@ -150,7 +150,7 @@ class Fetcher:
                 if rest is None or rest.start != rest.length:
                     await (attempt.in_parts(rest) if in_parts else attempt.in_one(rest))
                 await asyncio.to_thread(prove_structure, into.file(), into.size)
-                prove_digest(wanted, into.digest(), asked.url)
+                prove_digest(wanted, await into.digest(), asked.url)
                 return
             except ProofError:
                 may_be_cut = into.version is not None and not into.version.is_delimited

@@ -113,8 +113,8 @@ class Landing:
         await self._drop()
         await self._record(None)
 
-    def digest(self) -> Sha256:
-        return self._there().digest()
+    async def digest(self) -> Sha256:
+        return await self._there().digest()
 
     def file(self) -> BinaryIO:
         return self._there().file()

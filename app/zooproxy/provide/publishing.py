@@ -170,7 +170,7 @@ class Publishing:
 async def _prove(wanted: Publication, staged: StagedBlob) -> None:
     if staged.size != wanted.size:
         raise UploadError(f"the upload ended after {staged.size:,} of {wanted.size:,} bytes; publish it again")
-    digest: Sha256 = staged.digest()
+    digest: Sha256 = await staged.digest()
     if digest != wanted.file.sha256:
         message = f"what arrived has the sha256 {digest}; {wanted.file.sha256} was announced. Publish it again"
         raise UploadMismatch(message, expected=wanted.file.sha256, actual=digest)

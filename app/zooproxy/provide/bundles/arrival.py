@@ -113,7 +113,7 @@ class Arrival:
     async def _commit(self, member: Member, staged: StagedBlob) -> None:
         try:
             async with staged:
-                check_digest(staged.digest(), member.sha256)
+                check_digest(await staged.digest(), member.sha256)
                 await asyncio.to_thread(prove_structure, staged.file(), staged.size)
                 self._brought.append(member.sha256)
                 self._here[member.sha256] = await staged.commit(member.sha256)
