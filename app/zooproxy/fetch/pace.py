@@ -1,8 +1,9 @@
 """Reading ahead of the disk, at no less than a minimum rate.
 
 The network is read by a task of its own into a small buffer, so that disk and network work at the same time; whoever
-writes takes all that has come meanwhile at once. A body that drips (one byte before each read time-out) is told from
-one that flows by the bytes of a window of time.
+writes takes all that has come meanwhile at once, and where that is little waits a moment for more: a hand-over to the
+thread that writes costs as much as the writing of a small block. A body that drips (one byte before each read
+time-out) is told from one that flows by the bytes of a window of time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from zooproxy.errors import UpstreamStalled
 
 BUFFER: Final = 4 << 20  # bytes read ahead of the disk, per fill
 TAKEN: Final = 1 << 20  # bytes handed on at once, at most by one network read more
+GATHERED: Final = 0.005  # seconds that the first of them waits for the last; the very first waits for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,13 @@ class Pace:
 class _Buffer:
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._share = min(TAKEN, limit)
         self._blocks: list[bytes] = []
         self._size = 0
         self._ended = False
         self._filled = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._begun = False
         self._room = asyncio.Event()
 
     async def put(self, block: bytes) -> bool:
@@ -74,19 +79,23 @@ class _Buffer:
         self._blocks.append(block)
         self._size += len(block)
         self._filled.set()
+        if self._size >= self._share:
+            self._enough.set()
         return at_once
 
     def end(self) -> None:
         self._ended = True
         self._filled.set()
+        self._enough.set()
 
     async def take(self) -> bytes:
         """At least one byte; none at the end."""
         while not self._blocks and not self._ended:
             self._filled.clear()
             await self._filled.wait()
+        await self._gather()
         taken, size = 0, 0
-        while taken < len(self._blocks) and size < min(TAKEN, self._limit):
+        while taken < len(self._blocks) and size < self._share:
             size += len(self._blocks[taken])
             taken += 1
         joined = self._blocks[0] if taken == 1 else b"".join(self._blocks[:taken])
@@ -94,6 +103,14 @@ class _Buffer:
         self._size -= size
         self._room.set()
         return joined
+
+    async def _gather(self) -> None:
+        if self._begun and self._size < self._share and not self._ended:
+            self._enough.clear()
+            late = asyncio.get_running_loop().call_later(GATHERED, self._enough.set)
+            await self._enough.wait()
+            late.cancel()
+        self._begun = True
 
 
 async def read_ahead(

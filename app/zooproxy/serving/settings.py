@@ -273,7 +273,8 @@ class Settings(BaseSettings):
     segments: Annotated[
         int,
         Field(
-            description="how many connections take one file at once, where its host serves ranges; 1 for one stream",
+            description="how many connections take one file at once, where its host serves ranges and one is slow; "
+            "1 for one stream",
             ge=1,
             le=32,
         ),
