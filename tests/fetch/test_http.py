@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator, Callable
+from http.server import BaseHTTPRequestHandler
 
 import httpx2
 import pytest
@@ -37,6 +38,15 @@ from zooproxy.fetch.http import MAX_REDIRECTS, HttpUpstream, open_http
 from zooproxy.fetch.upstream import Continuation, Patience
 
 BODY = bytes(range(256)) * 9000  # more than two blocks
+
+
+PARSED, APART = 1 << 40, 1
+
+
+@pytest.fixture(params=[PARSED, APART], ids=["parsed", "apart"], autouse=True)
+def apart_from(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small bodies go through the HTTP library, large ones do not: what is large is set here."""
+    monkeypatch.setattr("zooproxy.fetch.http._APART", request.param)
 
 
 @pytest.fixture
@@ -91,11 +101,26 @@ async def test_what_comes_after_a_body_is_not_the_answer_to_the_next_request(
     assert [await read(http, url) for url in (first, second, first, second)] == [b"first", b"second"] * 2
 
 
-async def test_a_connection_that_was_not_abused_is_used_again(http: HttpUpstream, upstream: Upstream) -> None:
+@pytest.mark.parametrize(("apart_from", "connections"), [(PARSED, 1), (APART, 3)], indirect=["apart_from"])
+async def test_a_connection_that_was_not_abused_is_used_again_but_after_a_body_that_was_not_parsed(
+    http: HttpUpstream, upstream: Upstream, connections: int
+) -> None:
     url = upstream.put("/x", BODY)
     for _ in range(3):
         assert await read(http, url) == BODY
-    assert len(set(upstream.peers)) == 1
+    assert len(set(upstream.peers)) == connections
+
+
+async def test_what_comes_before_the_final_head_is_no_part_of_the_body(http: HttpUpstream, upstream: Upstream) -> None:
+    def hints_first(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        honest(BODY)(handler)
+
+    assert await read(http, upstream.put("/x", hints_first)) == BODY
+
+
+async def test_an_overlong_body_ends_where_it_was_said_to(http: HttpUpstream, upstream: Upstream) -> None:
+    assert await read(http, upstream.put("/x", overlong(BODY, b"and more"))) == BODY
 
 
 @pytest.mark.parametrize("code", [204, 206, 304, 403, 404, 410, 429, 500, 503])

@@ -6,7 +6,8 @@
         │
        206: a part of a declared length, with a strong validator (or there is a promised digest)
         ├─ each connection: the next part in order ── 206, just that part of that version ──> written where it belongs
-        └─ one connection at first; all the others join it as soon as a moment has brought less than a part
+        └─ one connection at first; all the others join it as soon as a moment has brought less than a part; as long as
+           it is fast, it takes larger parts
 
 What is there grows from its start without a gap, whatever the order in which parts come; only that counts as progress,
 is shown to followers, hashed, and gone on with. A part that fails is asked for once more, from where it stopped; if it
@@ -87,6 +88,11 @@ class Segments:
     connections: int = 1
     size: int = 16 << 20
     moment: float = 0.1
+
+    @property
+    def large(self) -> int:
+        """The size of the parts of a connection that is alone since it is fast: each costs it a request."""
+        return 16 * self.size
 
     @property
     def ahead(self) -> int:
@@ -193,6 +199,8 @@ class Attempt:
             there = self._into.size
             if await parts.all_taken(self._segments.moment):
                 return
+            parts.size = self._segments.large
+        parts.size = self._segments.size
         await self._into.scatter()
         for _ in range(self._segments.connections - 1):
             group.create_task(self._work(parts))
@@ -284,11 +292,12 @@ class _Part:
 
 
 class _Parts:
-    """The parts of what ``of`` describes, handed out in order, none too far ahead of what ``there`` says is there."""
+    """The parts of what ``of`` describes, of ``size`` bytes, in order; none far ahead of what ``there`` says."""
 
     def __init__(self, of: Continuation, segments: Segments, there: Callable[[], int]) -> None:
         self.of = of
-        self._segments = segments
+        self.size = segments.size
+        self._ahead = segments.ahead
         self._there = there
         self._start = of.start
         self._moved = asyncio.Event()
@@ -301,12 +310,12 @@ class _Parts:
     async def next(self) -> _Part | None:
         """None where all have been handed out."""
         end = self.of.length or 0
-        while self._start < end and self._start > self._there() + self._segments.ahead:
+        while self._start < end and self._start > self._there() + self._ahead:
             self._moved.clear()
             await self._moved.wait()
         if self._start >= end:
             return None
-        part = _Part(self._start, min(self._start + self._segments.size, end))
+        part = _Part(self._start, min(self._start + self.size, end))
         self._start = part.stop
         if part.stop == end:
             self._taken.set()

@@ -50,6 +50,7 @@ _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _LARGEST_PROBLEM = 64 << 10  # bytes
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z", re.ASCII | re.IGNORECASE)
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"\Z')
+_APART = 64 << 20  # bytes of a body from which on a new connection costs less than the library's parser
 _SETTLED_SECONDS = 60  # a file written this long before the answer is not being written any more
 
 
@@ -244,17 +245,26 @@ async def _blocks(response: httpx2.Response, url: str, length: int | None) -> As
     """Blocks as they come from the network; ``length`` is what this answer declared for itself."""
     received = 0
     try:
-        async for block in response.aiter_raw():
+        async for block in _raw(response, length):
             received += len(block)
             yield block
-    except httpx2.ReadTimeout as error:
+    except (httpx2.ReadTimeout, httpcore2.ReadTimeout) as error:
         raise UpstreamStalled(f"nothing came for too long after {received} bytes", url=url) from error
-    except httpx2.TransportError as error:
+    except (httpx2.TransportError, httpcore2.NetworkError) as error:
         message = f"upstream broke off after {received} bytes: {_reason(error)}"
         raise UpstreamTruncated(message, url=url, expected=length, received=received) from error
     if length is not None and received != length:
         message = f"upstream ended after {received} of {length} bytes"
         raise UpstreamTruncated(message, url=url, expected=length, received=received)
+
+
+def _raw(response: httpx2.Response, length: int | None) -> AsyncIterator[bytes]:
+    stream = response.extensions.get("network_stream")
+    if length is None or length < _APART or "transfer-encoding" in response.headers:
+        return response.aiter_raw()
+    if not isinstance(stream, CountedStream) or not stream.has_body_apart:
+        return response.aiter_raw()
+    return stream.body(length, response.request.extensions["timeout"]["read"])
 
 
 @asynccontextmanager
