@@ -3,6 +3,7 @@
 ==================================================  ===================================================================
 ``loader``                                          ``load``, and the order of it
 ``settings``, ``chain``, ``transport``              where to load from; one proxy after the other; HTTP
+``following``                                       what a proxy is still fetching
 ``description``, ``receiving``                      what a proxy says of a reference; from there to its bytes
 ``plan``, ``parts``, ``transfer``                   which bytes, in which pieces, over several connections; their proof
 ``node_store``, ``storages``, ``assembly``          the node's files; torch's memory; tensors in their tree

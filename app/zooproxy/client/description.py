@@ -27,8 +27,17 @@ class Description:
     warnings: tuple[str, ...]
 
 
-def described(proxy: Connection, query: dict[str, str], locked: Optional[Locked] = None) -> Description:
-    described = description_of(proxy.base, proxy.get_json(routes.TENSORS, query))
+def described(
+    proxy: Connection, query: dict[str, str], locked: Optional[Locked] = None, *, at_once: bool = False
+) -> Description:
+    """What ``proxy`` says; it fetches first what it does not hold, unless it is to answer ``at_once``.
+
+    Raises:
+        NotYet: then, where it would have to.
+        LockedOtherwise: what it holds is not what is ``locked``.
+        ClientError, FormatError: see ``zooproxy.load``.
+    """
+    described = description_of(proxy.base, proxy.get_json(routes.TENSORS, query, at_once=at_once))
     if locked:
         prove_locked(locked, described.index.blob, f"by its index, what {proxy.base} holds has")
     return described

@@ -17,8 +17,10 @@ from zooproxy.client.assembly import tensors_of, tree_from_json, views_of
 from zooproxy.client.broadcast import from_rank_0
 from zooproxy.client.chain import DirectReached, Route
 from zooproxy.client.description import Description, described, description_of
+from zooproxy.client.following import Asking
 from zooproxy.client.garbage import collected_later
 from zooproxy.client.locked import locked_entry, prove_locked
+from zooproxy.client.plan import Plan, whole_plan
 from zooproxy.client.published import Published
 from zooproxy.client.receiving import Receiving
 from zooproxy.client.settings import ClientSettings
@@ -112,16 +114,18 @@ def fetch(  # noqa: PLR0913  # load's own, progress and the variant
     query = _query(ref, variant, prefix)
     try:
         with Route(settings) as route:
-            description = route.do(lambda proxy: described(proxy, query, locked))
+            description = Asking(route, query, locked, progress).description()
             receiving = Receiving(settings, route, query, description, verify, progress)
             if locked and verify:
                 published = Published(receiving.whole_buffer(), locked.sha256)
                 value = published.value(ref, Form(variant, prefix=prefix), map_location)
                 return Loaded(value, description.warnings, locked.sha256)
+            if receiving.is_whole_here:
+                return _assembled(description, receiving.whole_buffer(), whole_plan(description.index), map_location)
             accelerator = accelerator_of(map_location)
             if accelerator is not None:
                 return _viewed(description, views_of(description.index, receiving.storages_on(accelerator)))
-            return _assembled(description, receiving.buffer(), map_location)
+            return _assembled(description, receiving.buffer(), description.plan, map_location)
     except DirectReached:
         from zooproxy.client.direct import fetch_direct  # the names of every zoo: rarely needed, never first
 
@@ -135,8 +139,8 @@ def _query(ref: str, variant: str, prefix: Optional[str]) -> dict[str, str]:
 
 
 @collected_later()
-def _assembled(description: Description, buffer: Buffer, map_location: MapLocation) -> Loaded:
-    return _viewed(description, tensors_of(description.index, description.plan, buffer, map_location))
+def _assembled(description: Description, buffer: Buffer, plan: Plan, map_location: MapLocation) -> Loaded:
+    return _viewed(description, tensors_of(description.index, plan, buffer, map_location))
 
 
 def _viewed(description: Description, tensors: list[torch.Tensor]) -> Loaded:
@@ -162,7 +166,8 @@ def _broadcast(
 
     text, buffer = from_rank_0(produce)
     proxy, body, told = json.loads(text)
-    return _assembled(description_of(proxy, JsonAnswer(body, tuple(told))), buffer, map_location)
+    description = description_of(proxy, JsonAnswer(body, tuple(told)))
+    return _assembled(description, buffer, description.plan, map_location)
 
 
 def _read_here(found: Description, published: Published, ref: str, form: Form) -> tuple[Description, Buffer]:

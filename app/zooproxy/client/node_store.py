@@ -86,7 +86,7 @@ class NodeStore:
             OSError: the store cannot be written.
             TransferCorrupt, …: what ``fill`` raises.
         """
-        path = self._folder / f"{wanted.key}{_SUFFIX}"
+        path = self.path_of(wanted.key)
         held = self._held(path, wanted)
         if held is None:
             with held_alone(path):
@@ -113,15 +113,39 @@ class NodeStore:
             return None
 
     def _received(self, path: Path, wanted: Wanted) -> Buffer:
-        self._sweep()
-        if self._capacity:
-            self.prune(max(1, self._capacity - wanted.size))
+        self._make_room(wanted.size)
         with partial_file(path) as file:
             wanted.fill(file.fileno())
             buffer = _mapped(file, wanted.size)
             _write_mark(file, wanted.size, proven=wanted.verify, boot=_boot())
             Path(file.name).replace(path)
         return buffer
+
+    def adopt(self, file: IO[bytes], key: Sha256, size: int) -> None:
+        """Takes in a ``partial_file`` of this store: ``size`` bytes, proven to be those that ``key`` names.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        self._make_room(size)
+        file.flush()
+        _write_mark(file, size, proven=True, boot=_boot())
+        Path(file.name).replace(self.path_of(key))
+
+    def holds(self, key: Sha256, size: int) -> bool:
+        """Whether there is a file of ``key``, as it seems; ``obtain`` looks closer."""
+        try:
+            return self.path_of(key).stat().st_size == size + _MARK
+        except OSError:
+            return False
+
+    def path_of(self, key: Sha256) -> Path:
+        return self._folder / f"{key}{_SUFFIX}"
+
+    def _make_room(self, size: int) -> None:
+        self._sweep()
+        if self._capacity:
+            self.prune(max(1, self._capacity - size))
 
     def files(self) -> list[Stored]:
         """What the store holds, the least recently used first."""

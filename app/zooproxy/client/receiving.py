@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Optional
 
@@ -15,7 +15,7 @@ from zooproxy.client.description import Description, described, index_of
 from zooproxy.client.digests import Digests
 from zooproxy.client.node_store import NodeStore, Wanted
 from zooproxy.client.parts import Part, Parts, Proof, parts_of
-from zooproxy.client.plan import as_one, plan_of
+from zooproxy.client.plan import Span, as_one, plan_of
 from zooproxy.client.progress import Progress
 from zooproxy.client.settings import ClientSettings
 from zooproxy.client.staging import Accelerator, Staging, Tee
@@ -41,6 +41,12 @@ class Receiving:
     description: Description
     verify: bool
     progress: bool
+
+    @property
+    def is_whole_here(self) -> bool:
+        """Whether the node's store has all of the blob."""
+        store, index = self._store(), self.description.index
+        return store is not None and store.holds(key_of_whole(index.blob, index.size), index.size)
 
     def whole_buffer(self) -> Buffer:
         """All of the blob, proven by its own digest, whatever is said of its storages."""
@@ -84,8 +90,7 @@ class Receiving:
 
     def _key(self) -> Sha256:
         """Of the bytes and of how they lie: two selections of one blob that need the same bytes share them."""
-        spans = [(span.start, span.stop) for span in self.description.plan.spans]
-        return Sha256(hashlib.sha256(json.dumps([self.description.index.blob, spans]).encode()).hexdigest())
+        return _key_of(self.description.index.blob, self.description.plan.spans)
 
     def _in_memory(self) -> Buffer:
         buffer = Buffer(self.description.plan.size)
@@ -151,3 +156,13 @@ class Receiving:
         """Makes another proxy hold the blob: it may never have been asked for this reference."""
         if described(proxy, self.query).index.blob != self.description.index.blob:
             raise TransferCorrupt(f"{proxy.base} has other bytes under this reference than {self.description.proxy}")
+
+
+def key_of_whole(blob: Sha256, size: int) -> Sha256:
+    """Names all of a blob in the node's store."""
+    return _key_of(blob, [Span(0, size, 0)])
+
+
+def _key_of(blob: Sha256, spans: Sequence[Span]) -> Sha256:
+    extents = [(span.start, span.stop) for span in spans]
+    return Sha256(hashlib.sha256(json.dumps([blob, extents]).encode()).hexdigest())

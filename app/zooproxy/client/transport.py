@@ -74,6 +74,10 @@ class Sink(Protocol):
         ...
 
 
+class NotYet(Exception):
+    """The proxy would have to fetch what it was asked about."""
+
+
 class Connection:
     """A connection to the proxy at ``base``, opened at the first request and kept for the next ones."""
 
@@ -86,13 +90,19 @@ class Connection:
     def close(self) -> None:
         self._http.close()
 
-    def get_json(self, path: str, query: Mapping[str, str]) -> JsonAnswer:
+    def get_json(self, path: str, query: Mapping[str, str], *, at_once: bool = False) -> JsonAnswer:
         """The JSON that ``path`` answers with.
 
         Raises:
+            NotYet: it would take a download, and the answer was wanted ``at_once``.
             ProxyUnreachable, ProxyRefused, TransferCorrupt: see the module.
         """
-        response = self._get(f"{path}?{urlencode(query)}", {"Accept": f"application/json, {routes.PROBLEM}"})
+        preference = {routes.PREFER: routes.AT_ONCE} if at_once else {}
+        accepted = {"Accept": f"application/json, {routes.PROBLEM}"}
+        response = self._get(f"{path}?{urlencode(query)}", {**accepted, **preference})
+        if response.status == 202:
+            self._end(response)
+            raise NotYet
         body = self._body(response, _MAX_JSON)
         warnings = response.getheader(routes.WARNING_HEADER, "")
         return JsonAnswer(self._decoded(body), tuple(routes.parse_warnings(warnings)))
@@ -193,7 +203,7 @@ class Connection:
         return self._http.getresponse()
 
     def _refuse_errors(self, response: http.client.HTTPResponse) -> None:
-        if response.status in (200, 206):
+        if response.status in (200, 202, 206):
             if response.getheader("Content-Encoding", "identity").lower() != "identity":
                 self._http.close()
                 raise TransferCorrupt(f"{self.base} answered in a content encoding, although none was asked for")

@@ -175,6 +175,10 @@ class Provider:
             return StartedAnswer(ref, fills_wire.REFUSED, error=problem(error))
         return StartedAnswer(ref, fill.state, fill)
 
+    async def is_held(self, resolution: Resolution) -> bool:
+        """Whether ``raw`` would answer without a fill, with a blob or with a refusal."""
+        return self.fills.was_refused(resolution.source.url) or await self.peek(resolution) is not None
+
     def is_filling(self, resolution: Resolution) -> bool:
         return self.fills.is_running(resolution.source.url)
 

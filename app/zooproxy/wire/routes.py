@@ -56,6 +56,10 @@ FORMATS: Final = (SAFETENSORS, PTH)
 DIGESTS: Final = "digests"
 WAIT: Final = "wait"
 
+#: ``Prefer: respond-async`` (RFC 7240, section 4.1), of a tensor index: 202 at once where the file is not held yet.
+PREFER: Final = "Prefer"
+AT_ONCE: Final = "respond-async"
+
 #: What ``dtype=`` says, and the dtype that floating tensors then have.
 DTYPES: Final[Mapping[str, str]] = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 

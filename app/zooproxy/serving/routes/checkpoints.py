@@ -170,6 +170,7 @@ async def _representation(
     response_class=Response,
     responses={
         200: {"content": {"application/json": {}}},
+        202: {"description": "It is not held yet, and `Prefer: respond-async` asked not to wait"},
         **problems(400, 403, 404, 422, 501, 502, 503, 507),
     },
     summary="A checkpoint's tensor index",
@@ -177,6 +178,7 @@ async def _representation(
     openapi_extra=declared(READ),
 )
 async def tensors(
+    request: Request,
     resolution: Resolved,
     provider: Wired,
     form: Annotated[Form, Depends(_read_form)],
@@ -186,6 +188,9 @@ async def tensors(
 
     A storage's sha256 is null until it is known: it is computed behind the first request for a blob.
     """
+    if routes.AT_ONCE in request.headers.get(routes.PREFER, "") and not await provider.is_held(resolution):
+        headers = {"Preference-Applied": routes.AT_ONCE, **warning_headers(resolution)}
+        return Response(status_code=202, headers=headers)
     index = await _index(provider, resolution, form, proven=digests is not None)
     body = await asyncio.to_thread(_json, index)
     return Response(body, media_type="application/json", headers=warning_headers(resolution))
