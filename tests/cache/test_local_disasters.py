@@ -177,6 +177,41 @@ async def test_failed_fsync_is_not_believed_when_the_next_one_succeeds(tmp_path:
     await assert_absent(tmp_path)
 
 
+@pytest.mark.parametrize("call", ["fsync", "rename", "fsync_directory"])
+async def test_failed_call_in_the_commit_of_a_batch_is_typed_and_publishes_none_of_it(
+    tmp_path: Path, call: str
+) -> None:
+    await put(tmp_path)
+    disk = FailingDisk()
+    batch = LocalBlobStore(tmp_path, disk).batch()
+    for number in range(20):
+        batch.take([b"%d weights" % number], lambda digest, file, size: None)
+    disk.broken, disk.errno = call, errno.ENOSPC
+    with pytest.raises(OutOfSpace):
+        await asyncio.to_thread(batch.commit)
+    assert partials(tmp_path) == []
+    assert [path.name for path in (tmp_path / "blobs").glob("*/*")] == [DIGEST[2:]]
+
+
+async def test_batch_whose_last_name_could_not_be_given_takes_the_others_back(tmp_path: Path) -> None:
+    renamed: list[Path] = []
+
+    class FullDisk(Disk):
+        def rename(self, source: Path, target: Path) -> None:
+            if len(renamed) == 9:
+                raise OSError(errno.ENOSPC, "no space left")
+            super().rename(source, target)
+            renamed.append(target)
+
+    batch = LocalBlobStore(tmp_path, FullDisk()).batch()
+    for number in range(10):
+        batch.take([b"%d weights" % number], lambda digest, file, size: None)
+    with pytest.raises(OutOfSpace):
+        await asyncio.to_thread(batch.commit)
+    assert len(renamed) == 9
+    assert list((tmp_path / "blobs").glob("*/*")) == partials(tmp_path) == []
+
+
 async def test_name_whose_directory_could_not_be_flushed_is_taken_back(tmp_path: Path) -> None:
     disk = FailingDisk()
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -198,9 +199,10 @@ def test_kill_9_during_an_import_shows_nothing_and_the_next_import_is_as_if_it_h
     command = [sys.executable, "-m", "zooproxy", "bundle", "import", str(pipe)]
     process = subprocess.Popen(command, env=clean_environment(data_dir=str(gap)), cwd=tmp_path)
     with pipe.open("wb", buffering=0) as feed:
-        feed.write(data[:-1025])  # all blobs but for the end
+        feed.write(data[:-1024])  # all blobs, and not the end
         while not [path for path in (gap / "blobs").rglob("*") if path.is_file()]:
             assert process.poll() is None
+            time.sleep(0.02)
         process.kill()
         process.wait(30)
     assert asyncio.run(sources_of(gap)) == []

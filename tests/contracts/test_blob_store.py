@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 import pytest
 
 from zooproxy.cache.blobs import BLOCK_BYTES, SIDECAR_BYTES, BlobStore, Change, HeldBlob, StagedBlob, Stored
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
+from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch, NotACheckpoint
 
 CONTENT = b"some weights"
 DIGEST = Sha256.of(CONTENT)
@@ -485,3 +487,81 @@ async def test_one_at_a_time_is_alone_with_a_kind_of_work(store: BlobStore) -> N
                 pass
     async with store.alone("sweeping", 1):
         pass
+
+
+def any_bytes(digest: Sha256, file: BinaryIO, size: int) -> None:
+    assert Sha256.of(file.read()) == digest
+
+
+async def test_batch_is_unseen_until_it_is_committed_and_then_held_in_all_its_blobs(store: BlobStore) -> None:
+    contents = [b"%d weights" % number for number in range(150)]
+    batch = store.batch()
+    with ThreadPoolExecutor(4) as threads:
+        await asyncio.to_thread(
+            lambda: list(threads.map(lambda one: batch.take([one[:3], one[3:]], any_bytes), contents))
+        )
+    assert await listed(store) == []
+    assert await store.sweep() == 0
+    held = await asyncio.to_thread(batch.commit)
+    assert {digest: blob.size for digest, blob in held.items()} == {Sha256.of(one): len(one) for one in contents}
+    for one in contents:
+        assert await read(await store.open(Sha256.of(one)), 0, len(one)) == one
+    assert await store.sweep() == 0
+
+
+async def test_blob_of_a_batch_that_is_not_believed_or_breaks_off_is_dropped_and_the_others_stay(
+    store: BlobStore,
+) -> None:
+    def refuse(digest: Sha256, file: BinaryIO, size: int) -> None:
+        raise NotACheckpoint("an error page")
+
+    def broken() -> Iterator[bytes]:
+        yield b"some"
+        raise CacheError("the end is missing")
+
+    batch = store.batch()
+    batch.take([CONTENT], any_bytes)
+    with pytest.raises(NotACheckpoint):
+        batch.take([b"other weights"], refuse)
+    with pytest.raises(CacheError, match="the end is missing"):
+        batch.take(broken(), any_bytes)
+    assert list(batch.commit()) == [DIGEST]
+    assert [one.digest for one in await listed(store)] == [DIGEST]
+
+
+async def test_batch_that_was_ended_takes_nothing_more_and_a_discarded_one_leaves_nothing(store: BlobStore) -> None:
+    for end in ("commit", "discard"):
+        batch = store.batch()
+        if end == "discard":
+            batch.take([CONTENT], any_bytes)
+        getattr(batch, end)()
+        batch.discard()
+        with pytest.raises(CacheError, match="already"):
+            batch.take([CONTENT], any_bytes)
+    assert await listed(store) == []
+    assert await store.sweep() == 0
+
+
+async def test_nobody_claims_what_is_being_published_whoever_brought_it(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    async with store.publishing([DIGEST, OTHER]), store.publishing([DIGEST]), store.claim([DIGEST]) as claim:
+        assert claim.busy == {DIGEST}
+    async with store.claim([DIGEST]) as claim:
+        assert not claim.busy
+
+
+async def test_many_sidecars_are_changed_each_by_its_own_change(store: BlobStore) -> None:
+    contents = [b"%d weights" % number for number in range(100)]
+    for one in contents:
+        await put(store, one)
+    digests = [Sha256.of(one) for one in contents]
+    await store.annotate_all({digest: lambda before, digest=digest: digest.encode() for digest in digests})  # type: ignore[misc]
+    await store.annotate_all({digest: lambda before: (before or b"")[:8] for digest in digests[:50]})
+    assert [await store.sidecar(digest) for digest in digests[:50]] == [digest[:8].encode() for digest in digests[:50]]
+    assert [await store.sidecar(digest) for digest in digests[50:]] == [digest.encode() for digest in digests[50:]]
+
+
+async def test_one_of_many_sidecars_whose_blob_is_not_there_is_told(store: BlobStore) -> None:
+    await put(store, CONTENT)
+    with pytest.raises(BlobAbsent, match=OTHER):
+        await store.annotate_all(dict.fromkeys([DIGEST, OTHER], lambda before: b"a sidecar"))

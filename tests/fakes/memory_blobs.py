@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from typing import BinaryIO
 
-from zooproxy.cache.blobs import BlobStore, Change, Claim, HeldBlob, StagedBlob, Stored
+from zooproxy.cache.blobs import Batch, BlobStore, Change, Claim, HeldBlob, Proof, StagedBlob, Stored
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
 
@@ -27,7 +27,7 @@ class MemoryBlobStore(BlobStore):
         self.kept: dict[str, bytes] = {}
         self.live: dict[str, bytearray] = {}
         self.read: Counter[Sha256] = Counter()
-        self.publishing: Counter[Sha256] = Counter()
+        self.publishing_now: Counter[Sha256] = Counter()
         self.claimed: set[Sha256] = set()
         self.changed = asyncio.Condition()
         self.alones: dict[str, asyncio.Lock] = {}
@@ -35,7 +35,13 @@ class MemoryBlobStore(BlobStore):
     async def stage(self) -> StagedBlob:
         return MemoryStagedBlob(self)
 
+    def batch(self) -> Batch:
+        return MemoryBatch(self)
+
     async def open(self, digest: Sha256) -> HeldBlob:
+        return self.blob(digest)
+
+    def blob(self, digest: Sha256) -> MemoryBlob:
         return MemoryBlob(digest, len(self.content(digest)), None, self)
 
     async def remove(self, digest: Sha256) -> bool:
@@ -46,7 +52,9 @@ class MemoryBlobStore(BlobStore):
     async def claim(self, digests: Collection[Sha256], *, read_too: bool = False) -> AsyncIterator[Claim]:
         wanted = frozenset(digests)
         busy = {
-            one for one in wanted if one in self.claimed or self.publishing[one] or (self.read[one] and not read_too)
+            one
+            for one in wanted
+            if one in self.claimed or self.publishing_now[one] or (self.read[one] and not read_too)
         }
         mine = wanted - busy
         self.claimed |= mine
@@ -56,6 +64,17 @@ class MemoryBlobStore(BlobStore):
             self.claimed -= mine
             async with self.changed:
                 self.changed.notify_all()
+
+    @asynccontextmanager
+    async def publishing(self, digests: Collection[Sha256]) -> AsyncIterator[None]:
+        wanted = frozenset(digests)
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.claimed.isdisjoint(wanted))
+        self.publishing_now.update(wanted)
+        try:
+            yield
+        finally:
+            self.publishing_now.subtract(wanted)
 
     @asynccontextmanager
     async def alone(self, name: str, patience: float) -> AsyncIterator[None]:
@@ -78,6 +97,10 @@ class MemoryBlobStore(BlobStore):
         after = change(self.sidecars.get(digest))
         if after is not None:
             self.sidecars[digest] = after
+
+    async def annotate_all(self, changes: Mapping[Sha256, Change]) -> None:
+        for digest, change in changes.items():
+            await self.annotate(digest, change)
 
     async def look(self, digest: Sha256) -> Stored | None:
         size = len(self.held[digest]) if digest in self.held else None
@@ -130,6 +153,32 @@ class MemoryBlob(HeldBlob):
     def file(self) -> BinaryIO:
         content = self.store.content(self.digest)
         return _MarkedReader(_ReadOnlyBytes(content), self.store.read, self.digest)
+
+
+class MemoryBatch(Batch):
+    def __init__(self, store: MemoryBlobStore) -> None:
+        self._store = store
+        self._taken: dict[Sha256, bytes] = {}
+        self._ended = False
+
+    def take(self, blocks: Iterable[bytes], proof: Proof) -> None:
+        if self._ended:
+            raise CacheError("the batch was committed or discarded already")
+        content = b"".join(blocks)
+        digest = Sha256.of(content)
+        proof(digest, _read_only(content), len(content))
+        self._taken[digest] = content
+
+    def commit(self) -> Mapping[Sha256, HeldBlob]:
+        self._store.held |= self._taken
+        self._store.committed |= {digest: self._store.committed.get(digest, 0) + 1 for digest in self._taken}
+        taken = list(self._taken)
+        self.discard()
+        return {digest: self._store.blob(digest) for digest in taken}
+
+    def discard(self) -> None:
+        self._ended = True
+        self._taken.clear()
 
 
 class MemoryStagedBlob(StagedBlob):
@@ -186,7 +235,7 @@ class MemoryStagedBlob(StagedBlob):
         async with self._store.changed:
             await self._store.changed.wait_for(lambda: digest not in self._store.claimed)
         self._published = digest
-        self._store.publishing[digest] += 1
+        self._store.publishing_now[digest] += 1
         self._store.held[digest] = bytes(self._content)
         self._store.committed[digest] = self._store.committed.get(digest, 0) + 1
         return await self._store.open(digest)
@@ -199,7 +248,7 @@ class MemoryStagedBlob(StagedBlob):
     async def discard(self) -> None:
         self._end()
         if self._published is not None:
-            self._store.publishing[self._published] -= 1
+            self._store.publishing_now[self._published] -= 1
             self._published = None
 
     def _end(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,12 +168,47 @@ class StagedBlob(ABC):
         await self.discard()
 
 
+#: Looks at bytes that were written, by their digest, their file and its size, and raises where they are not believed.
+Proof = Callable[[Sha256, BinaryIO, int], None]
+
+
+class Batch(ABC):
+    """Many blobs on their way in, written and hashed side by side and made durable together; unseen until then.
+
+    Synchronous, for worker threads; ``take`` may be called by several at once, and has to be over before the others.
+    """
+
+    @abstractmethod
+    def take(self, blocks: Iterable[bytes], proof: Proof) -> None:
+        """One blob of ``blocks``, if ``proof`` lets it pass; what either of them raises, the bytes are dropped then.
+
+        Raises:
+            OutOfSpace, CacheError: it could not be written.
+        """
+
+    @abstractmethod
+    def commit(self) -> Mapping[Sha256, HeldBlob]:
+        """Makes all of them durable, then visible under their sha256, in place of what may be there. Ends the batch.
+
+        Raises:
+            OutOfSpace, CacheError: they could not be made durable; none of them was published.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drops all of them; nothing after a commit or another discard."""
+
+
 class BlobStore(ABC):
     """Where blobs are. Several processes may share one store."""
 
     @abstractmethod
     async def stage(self) -> StagedBlob:
         """A new, empty, exclusively owned staging place."""
+
+    @abstractmethod
+    def batch(self) -> Batch:
+        """A new, empty batch."""
 
     @abstractmethod
     async def open(self, digest: Sha256) -> HeldBlob:
@@ -196,6 +231,10 @@ class BlobStore(ABC):
         """Those of ``digests`` that can be claimed at once, for all processes; ``read_too``: even if they are read."""
 
     @abstractmethod
+    def publishing(self, digests: Collection[Sha256]) -> AbstractAsyncContextManager[None]:
+        """Nobody claims any of ``digests`` while it lasts: their rows can be written. Waits for who removes there."""
+
+    @abstractmethod
     def alone(self, name: str, patience: float) -> AbstractAsyncContextManager[None]:
         """Work of that name (letters), done by one at a time in all processes; waits up to ``patience`` seconds.
 
@@ -216,6 +255,14 @@ class BlobStore(ABC):
         Raises:
             BlobAbsent: there is no such blob.
             OutOfSpace, CacheError: it could not be made durable; the sidecar is what it was, or is not there.
+        """
+
+    @abstractmethod
+    async def annotate_all(self, changes: Mapping[Sha256, Change]) -> None:
+        """As ``annotate`` for each, in fewer turns of the disk.
+
+        Raises:
+            BlobAbsent, OutOfSpace, CacheError: as ``annotate``, of one of them; of the others some may be done.
         """
 
     @abstractmethod

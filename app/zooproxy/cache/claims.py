@@ -17,7 +17,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -37,6 +37,9 @@ class Lock:
     def __init__(self, descriptors: Iterable[int]) -> None:
         self._descriptors = list(descriptors)
 
+    def add(self, descriptor: int) -> None:
+        self._descriptors.append(descriptor)
+
     def release(self) -> None:
         while self._descriptors:
             os.close(self._descriptors.pop())
@@ -49,10 +52,16 @@ class Locks:
         self._root = root
         self._blobs = blobs
 
-    def publishing(self, digest: Sha256) -> Lock:
-        """Waits until nobody removes a blob of the shelf, and keeps it so."""
-        with disk_errors("locking a shelf"):
-            return Lock([self._locked(digest[:2], fcntl.LOCK_SH)])
+    def publishing(self, digests: Iterable[Sha256]) -> Lock:
+        """Waits until nobody removes a blob of their shelves, and keeps it so."""
+        shelves = sorted({digest[:2] for digest in digests})
+        with disk_errors("locking a shelf"), ExitStack() as stack:
+            lock = Lock([])
+            stack.callback(lock.release)
+            for shelf in shelves:
+                lock.add(self._locked(shelf, fcntl.LOCK_SH))
+            stack.pop_all()
+        return lock
 
     def claim(self, digests: Iterable[Sha256], *, read_too: bool) -> tuple[Claim, Lock]:
         """Those of ``digests`` that can be claimed without waiting; ``read_too``: even while they are read."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,12 +57,19 @@ class Disk:
 
     def make_directory(self, path: Path) -> None:
         """Makes ``path`` and what is missing above it; on return all of it is durable, whoever made it."""
-        missing = [path, *path.parents]
-        missing = missing[: next(depth for depth, level in enumerate(missing) if level.is_dir())]
-        path.mkdir(parents=True, exist_ok=True)
-        # The immediate parent is always flushed: another process may have made `path` and not have got so far.
-        for level in missing or [path]:
-            self.fsync_directory(level.parent)
+        self.make_directories([path])
+
+    def make_directories(self, paths: Iterable[Path]) -> None:
+        """As ``make_directory`` for each; what they share is flushed once."""
+        changed: dict[Path, None] = {}
+        for path in paths:
+            missing = [path, *path.parents]
+            missing = missing[: next(depth for depth, level in enumerate(missing) if level.is_dir())]
+            path.mkdir(parents=True, exist_ok=True)
+            # The immediate parent is always flushed: another process may have made `path` and not have got so far.
+            changed |= dict.fromkeys(level.parent for level in missing or [path])
+        for parent in changed:
+            self.fsync_directory(parent)
 
 
 @contextmanager

@@ -13,25 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, TypeVarTuple
 
-from zooproxy.cache.blobs import BlobStore, Change, Claim, HeldBlob, StagedBlob, Stored
-from zooproxy.cache.claims import Lock, Locks, mark_read
+from zooproxy.cache.blobs import Batch, BlobStore, Change, Claim, HeldBlob, StagedBlob, Stored
+from zooproxy.cache.claims import Lock, Locks
 from zooproxy.cache.disk import Disk, disk_errors
+from zooproxy.cache.local_batch import LocalBatch
+from zooproxy.cache.local_blob import LocalBlob, opened
 from zooproxy.cache.local_listing import fan_out, listed, looked_at
 from zooproxy.cache.local_sidecars import SidecarFiles, sidecar_path
 from zooproxy.cache.partial import Partial, blob_path, is_partial_name, is_written, sweep_partials
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent, BlobCorrupt, CacheError
+from zooproxy.errors import BlobAbsent, CacheError
 
-_EMPTY = Sha256.of(b"")
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 
@@ -49,6 +48,9 @@ class LocalBlobStore(BlobStore):
     async def stage(self) -> StagedBlob:
         return await self._staged(partial(Partial.create, self._partials, self._disk))
 
+    def batch(self) -> Batch:
+        return LocalBatch(self._blobs, self._partials, self._locks, self._disk)
+
     async def resume(self, name: str, trusted: int, length: int) -> StagedBlob:
         return await self._staged(partial(Partial.resume, self._kept(name), trusted, length, self._disk))
 
@@ -64,7 +66,7 @@ class LocalBlobStore(BlobStore):
             return await asyncio.to_thread(is_written, self._kept(name))
 
     async def open(self, digest: Sha256) -> HeldBlob:
-        return await asyncio.to_thread(_open, digest, blob_path(self._blobs, digest))
+        return await asyncio.to_thread(opened, digest, blob_path(self._blobs, digest))
 
     async def remove(self, digest: Sha256) -> bool:
         return await asyncio.to_thread(_remove, blob_path(self._blobs, digest), self._disk)
@@ -75,6 +77,14 @@ class LocalBlobStore(BlobStore):
         claim, lock = await _certain(claiming, lambda claimed: claimed[1].release())
         try:
             yield claim
+        finally:
+            lock.release()
+
+    @asynccontextmanager
+    async def publishing(self, digests: Collection[Sha256]) -> AsyncIterator[None]:
+        lock = await _certain(asyncio.to_thread(self._locks.publishing, digests), Lock.release)
+        try:
+            yield
         finally:
             lock.release()
 
@@ -92,6 +102,9 @@ class LocalBlobStore(BlobStore):
     async def annotate(self, digest: Sha256, change: Change) -> None:
         # Shielded: what has begun is carried out even if its caller is cancelled.
         await asyncio.shield(asyncio.to_thread(self._sidecars.change, digest, change))
+
+    async def annotate_all(self, changes: Mapping[Sha256, Change]) -> None:
+        await asyncio.shield(asyncio.to_thread(self._sidecars.change_all, changes))
 
     async def look(self, digest: Sha256) -> Stored | None:
         return await asyncio.to_thread(looked_at, self._blobs, digest)
@@ -119,22 +132,6 @@ class LocalBlobStore(BlobStore):
         if not is_partial_name(name):
             raise BlobAbsent("that is no name of a partial file")
         return self._partials / name
-
-
-@dataclass(frozen=True, slots=True)
-class LocalBlob(HeldBlob):
-    """A blob that is a file at ``path``."""
-
-    path: Path
-
-    def file(self) -> BinaryIO:
-        with disk_errors("opening a blob"):
-            try:
-                file = self.path.open("rb")
-            except FileNotFoundError as error:
-                raise _absent(self.digest) from error
-        mark_read(file)
-        return file
 
 
 class LocalStagedBlob(StagedBlob):
@@ -193,7 +190,7 @@ class LocalStagedBlob(StagedBlob):
 
     def _publish(self, expected: Sha256 | None) -> tuple[Sha256, Path, Lock]:
         try:
-            lock = self._locks.publishing(self._partial.digest())
+            lock = self._locks.publishing([self._partial.digest()])
         except CacheError:
             self._partial.discard()
             raise
@@ -245,21 +242,6 @@ async def _certain(working: Coroutine[Any, Any, _T], undo: Callable[[_T], None])
         raise
 
 
-def _open(digest: Sha256, path: Path) -> HeldBlob:
-    with disk_errors("opening a blob"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise _absent(digest) from error
-        try:
-            status = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-    if not stat.S_ISREG(status.st_mode) or (status.st_size == 0 and digest != _EMPTY):
-        raise BlobCorrupt(f"the blob {digest} is not whole on disk; it has to be fetched again")
-    return LocalBlob(digest, status.st_size, path)
-
-
 def _remove(path: Path, disk: Disk) -> bool:
     """The blob before its sidecar: what a crash leaves in between is small."""
     with disk_errors("removing a blob"):
@@ -275,7 +257,3 @@ def _unlink(path: Path, disk: Disk) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _absent(digest: Sha256) -> BlobAbsent:
-    return BlobAbsent(f"the blob {digest} is not held")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 from zooproxy.cache.blobs import SIDECAR_BYTES, Change
 from zooproxy.cache.disk import Disk, disk_errors
 from zooproxy.cache.partial import Partial, blob_path
+from zooproxy.cache.placing import PLACED_AT_ONCE, place_all
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent
 
@@ -33,15 +35,30 @@ class SidecarFiles:
             return _read(sidecar_path(blob_path(self._blobs, digest)))
 
     def change(self, digest: Sha256, change: Change) -> None:
-        blob = blob_path(self._blobs, digest)
-        with disk_errors("writing a sidecar"), _locked(blob.parent):
-            if not blob.exists():
-                raise BlobAbsent(f"the blob {digest} is not held")
-            path = sidecar_path(blob)
-            before = _read(path)
-            after = change(before)
-            if after is not None and after != before:
-                self._write(path, after)
+        self.change_all({digest: change})
+
+    def change_all(self, changes: Mapping[Sha256, Change]) -> None:
+        remaining = iter(sorted(changes))
+        while some := list(islice(remaining, PLACED_AT_ONCE)):
+            self._change({digest: changes[digest] for digest in some})
+
+    def _change(self, changes: Mapping[Sha256, Change]) -> None:
+        blobs = {digest: blob_path(self._blobs, digest) for digest in changes}
+        with ExitStack() as stack:
+            stack.enter_context(disk_errors("writing a sidecar"))
+            # In one order, whoever else does this: nobody waits for somebody who waits for him.
+            for directory in sorted({blob.parent for blob in blobs.values()}):
+                stack.enter_context(_locked(directory))
+            staged: dict[Path, Partial] = {}
+            for digest, blob in blobs.items():
+                if not blob.exists():
+                    raise BlobAbsent(f"the blob {digest} is not held")
+                path = sidecar_path(blob)
+                before = _read(path)
+                after = changes[digest](before)
+                if after is not None and after != before:
+                    staged[path] = self._staged(stack, after)
+            place_all(staged, self._disk)
 
     def quarantine(self, digest: Sha256, note: bytes) -> bool:
         """The note first: bytes that nobody can explain are the worse thing to find."""
@@ -51,7 +68,8 @@ class SidecarFiles:
             if not os.path.lexists(blob):
                 return False
             self._disk.make_directory(self._quarantine)
-            self._write(sidecar_path(aside), note)
+            with ExitStack() as stack:
+                place_all({sidecar_path(aside): self._staged(stack, note)}, self._disk)
             self._disk.rename(blob, aside)
             if sidecar_path(blob).exists():
                 self._disk.unlink(sidecar_path(blob))
@@ -59,10 +77,12 @@ class SidecarFiles:
                 self._disk.fsync_directory(directory)
         return True
 
-    def _write(self, path: Path, document: bytes) -> None:
+    def _staged(self, stack: ExitStack, document: bytes) -> Partial:
+        """A partial file of ``document``, let go of with ``stack``."""
         staged = Partial.create(self._partials, self._disk)
+        stack.callback(staged.discard)
         staged.write(document)
-        staged.place(path)
+        return staged
 
 
 def sidecar_path(blob: Path) -> Path:

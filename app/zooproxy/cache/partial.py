@@ -46,8 +46,11 @@ class Partial:
     def create(cls, directory: Path, disk: Disk) -> Partial:
         """A new, empty one."""
         with disk_errors("starting a partial file"):
-            disk.make_directory(directory)
-            return cls(*_create_locked(directory, disk), disk)
+            try:
+                return cls(*_create_locked(directory, disk), disk)
+            except FileNotFoundError:
+                disk.make_directory(directory)
+                return cls(*_create_locked(directory, disk), disk)
 
     @classmethod
     def resume(cls, path: Path, trusted: int, length: int, disk: Disk) -> Partial:
@@ -145,14 +148,21 @@ class Partial:
         finally:
             self.discard()
 
-    def place(self, final: Path) -> None:
-        """As ``publish``, under a name that is not made of the bytes; what has that name is replaced."""
-        self._refuse_if_closed()
-        try:
-            with disk_errors("publishing a file"):
-                self._make_durable(final)
-        finally:
-            self.discard()
+    def flush(self) -> None:
+        """Makes the bytes durable, not their name.
+
+        Raises:
+            OSError: they are not to be believed.
+        """
+        self._disk.fsync(self._descriptor)
+
+    def move(self, final: Path) -> None:
+        """To ``final``, in place of what has that name; ``discard`` lets go of it.
+
+        Raises:
+            OSError: it is where it was.
+        """
+        self._disk.rename(self._path, final)
 
     def discard(self) -> None:
         if self._closed:
@@ -214,9 +224,9 @@ class Partial:
 
     def _make_durable(self, final: Path) -> None:
         # What is there is replaced: its bytes may have rotted since they were hashed, these have not had the time.
-        self._disk.fsync(self._descriptor)
+        self.flush()
         self._disk.make_directory(final.parent)
-        self._disk.rename(self._path, final)
+        self.move(final)
         try:
             self._disk.fsync_directory(final.parent)
         except OSError:

@@ -6,15 +6,13 @@ from its sidecar, or one without a sidecar, which nobody was told of.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Final
 
-from zooproxy.cache.blobs import BlobStore, HeldBlob
+from zooproxy.cache.blobs import BlobStore, Change, HeldBlob
 from zooproxy.cache.index import HeldSource, Index
 from zooproxy.cache.leases import Lease
 from zooproxy.cache.sidecars import Origin, Sidecar, sidecar_from_json, sidecar_to_json
@@ -24,8 +22,6 @@ from zooproxy.errors import BlobAbsent, SidecarMalformed
 
 #: Begins the URL of a blob that was made from another one; no reference leads there.
 DERIVED: Final = "derived:"
-
-_AT_ONCE: Final = 16  # sidecars that are made durable side by side: the disk flushes them together
 
 
 class Shelf:
@@ -59,18 +55,23 @@ class Shelf:
     async def publish_all(self, held: Mapping[str, HeldBlob]) -> None:
         """As ``publish`` for each URL, the rows in one transaction: none is held before all are.
 
+        What was not brought just now may be evicted at any time; from the look at it to its row it stays.
+
         Raises:
             BlobAbsent, BlobCorrupt: as ``publish``.
         """
+        async with self.store.publishing({blob.digest for blob in held.values()}):
+            await self._publish_all(held)
+
+    async def _publish_all(self, held: Mapping[str, HeldBlob]) -> None:
         before = {one.url: one for one in await self.index.sources() if one.url in held}
         trusted = await self.index.trust.all()
         at = max((_later_than(one) for one in before.values()), default=_later_than(None))
         origins: dict[HeldBlob, list[Origin]] = {}
         for url, blob in held.items():
             origins.setdefault(blob, []).append(_origin(url, blob.digest, at, trusted.get(url)))
-        left = iter(origins.items())
-        while some := tuple(islice(left, _AT_ONCE)):
-            await asyncio.gather(*(self.restore(Sidecar(blob.digest, blob.size, tuple(of))) for blob, of in some))
+        sidecars = [Sidecar(blob.digest, blob.size, tuple(of)) for blob, of in origins.items()]
+        await self.store.annotate_all({sidecar.sha256: _restoring(sidecar) for sidecar in sidecars})
         await self.index.publish_all(HeldSource(url, blob.digest, blob.size, at) for url, blob in held.items())
         for url, one in before.items():
             if one.sha256 != held[url].digest:
@@ -89,14 +90,7 @@ class Shelf:
         Raises:
             BlobAbsent: there is no such blob.
         """
-
-        def change(document: bytes | None) -> bytes:
-            known = _readable(document, sidecar.sha256) or sidecar
-            for origin in sidecar.origins:
-                known = known.with_origin(origin)
-            return sidecar_to_json(replace(known, size=sidecar.size))
-
-        await self.store.annotate(sidecar.sha256, change)
+        await self.store.annotate(sidecar.sha256, _restoring(sidecar))
 
     async def drop(self, *digests: Sha256) -> list[Sha256]:
         """Forgets blobs that are not there, sidecars included; which ones those were. What has come meanwhile stays."""
@@ -134,6 +128,16 @@ class Shelf:
 
         with suppress(BlobAbsent):  # its sidecar is gone with it
             await self.store.annotate(digest, change)
+
+
+def _restoring(sidecar: Sidecar) -> Change:
+    def change(document: bytes | None) -> bytes:
+        known = _readable(document, sidecar.sha256) or sidecar
+        for origin in sidecar.origins:
+            known = known.with_origin(origin)
+        return sidecar_to_json(replace(known, size=sidecar.size))
+
+    return change
 
 
 def _origin(url: str, digest: Sha256, at: datetime | None, trusted: Trusted | None) -> Origin:

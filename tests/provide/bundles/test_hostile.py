@@ -229,15 +229,20 @@ MALFORMED = {
 
 
 async def refused(data: bytes, tmp_path: Path, terms: Terms = STRANGER) -> ZooproxyError:
-    """Importing ``data`` into a store that holds one thing changes nothing, in it or around it."""
+    """Importing ``data``, as a file and as from a pipe, into a store that holds one thing changes nothing."""
     (tmp_path / "canary").write_text("alive")
+    (tmp_path / "bundle").write_bytes(data)
     async with opened_site(tmp_path / "data") as site:
         await hold(site, url_of(9), checkpoint(9))
         before = files(tmp_path), await site.shelf.index.sources(), await site.site_names.all()
-        with pytest.raises(ZooproxyError) as caught:
-            await take_in(site, BundleReader(io.BytesIO(data)), terms)
-        assert (files(tmp_path), await site.shelf.index.sources(), await site.site_names.all()) == before
-    return caught.value
+        told = []
+        for file in (io.BytesIO(data), io.FileIO(tmp_path / "bundle")):
+            with file, pytest.raises(ZooproxyError) as caught:
+                await take_in(site, BundleReader(file), terms)  # type: ignore[arg-type]
+            told.append(caught.value)
+            assert (files(tmp_path), await site.shelf.index.sources(), await site.site_names.all()) == before
+    assert type(told[0]) is type(told[1])
+    return told[1]
 
 
 def files(folder: Path) -> dict[str, bytes]:

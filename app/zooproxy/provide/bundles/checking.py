@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
 
 from zooproxy.digest import Hasher, Sha256
 from zooproxy.errors import BundleIncomplete, DigestMismatch, MalformedBundle
@@ -10,7 +14,8 @@ from zooproxy.provide.bundles.layout import blob_name
 from zooproxy.provide.bundles.manifest import Manifest, identity, joined
 from zooproxy.provide.bundles.reading import BundleReader
 
-_BLOCK = 1 << 20
+WORKERS: Final = min(4, os.cpu_count() or 1)
+"""Members that are hashed side by side, where a bundle can be read so."""
 
 
 def check_members(reader: BundleReader) -> None:
@@ -19,13 +24,25 @@ def check_members(reader: BundleReader) -> None:
     Raises:
         MalformedBundle, DigestMismatch: as soon as something is wrong.
     """
-    for member in reader.manifest.contents.members:
-        reader.begin(member)
-        hasher = Hasher()
-        while block := reader.read(_BLOCK):
-            hasher.update(block)
-        check_digest(hasher.digest(), member.sha256)
+    checking: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(WORKERS, "bundle-check") as threads:
+        try:
+            for member in reader.manifest.contents.members:
+                checking.append(threads.submit(_check_member, reader.blocks(member), member.sha256))
+                while len(checking) > (2 * WORKERS if reader.apart else 0):
+                    checking.popleft().result()
+            while checking:
+                checking.popleft().result()
+        finally:
+            threads.shutdown(cancel_futures=True)
     reader.end()
+
+
+def _check_member(blocks: Iterable[bytes], expected: Sha256) -> None:
+    hasher = Hasher()
+    for block in blocks:
+        hasher.update(block)
+    check_digest(hasher.digest(), expected)
 
 
 def check_digest(actual: Sha256, expected: Sha256) -> None:
