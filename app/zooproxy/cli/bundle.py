@@ -67,6 +67,11 @@ def _add_export(verbs: Any) -> None:
     )
     export.add_argument("--lock", metavar="F", type=Path, help="all that this weights.lock lists, as it lists it")
     export.add_argument("--sign", metavar="KEY", type=Path, help="sign it with this private key (PEM, P-256 or larger)")
+    export.add_argument(
+        "--no-proof",
+        action="store_true",
+        help="faster: do not hash the blobs again. What has rotted on this disk is then refused by the import",
+    )
     export.add_argument("--split", metavar="SIZE", help="into F.001, F.002, … of at most this many bytes: 25G")
     export.add_argument(
         "-o",
@@ -97,11 +102,11 @@ def _export(options: argparse.Namespace) -> int:
         split=None if options.split is None else size_in_bytes("--split", options.split),
     )
     key = None if options.sign is None else SigningKey(options.sign)
-    asyncio.run(_exported(asked, key, options.to))
+    asyncio.run(_exported(asked, key, options.to, proven=not options.no_proof))
     return 0
 
 
-async def _exported(asked: Asked, key: SigningKey | None, to: Path) -> None:
+async def _exported(asked: Asked, key: SigningKey | None, to: Path, *, proven: bool) -> None:
     from zooproxy.provide.bundles.exporting import Exporter, Sealed
     from zooproxy.provide.bundles.files import part_paths
     from zooproxy.provide.bundles.planning import plan
@@ -113,7 +118,7 @@ async def _exported(asked: Asked, key: SigningKey | None, to: Path) -> None:
         raise SettingsError(f"there is no data directory {settings.data_dir}; ZOOPROXY_DATA_DIR names another one")
     async with open_site(settings) as site:
         planned = await plan(site.shelf.index, site.catalog, site.pins, asked)
-        exporter = Exporter(site.shelf, planned.layers)
+        exporter = Exporter(site.shelf, planned.layers, proven=proven)
         for manifest, path in zip(planned.parts, part_paths(to, len(planned.parts)), strict=True):
             sealed = Sealed(manifest, key.sign(manifest) if key else None)
             written = await exporter.write(sealed, path)

@@ -12,7 +12,15 @@ import pytest
 
 from fakes.sites import hold, opened_site
 from zooproxy.digest import Sha256
-from zooproxy.errors import BadRequest, BlobAbsent, BlobCorrupt, BundleError, BundleIncomplete, OutOfSpace
+from zooproxy.errors import (
+    BadRequest,
+    BlobAbsent,
+    BlobCorrupt,
+    BundleError,
+    BundleIncomplete,
+    DigestMismatch,
+    OutOfSpace,
+)
 from zooproxy.formats.reader import READER_VERSION
 from zooproxy.provide.bundles.checking import check_members, check_parts
 from zooproxy.provide.bundles.exporting import Exporter, Sealed, Written
@@ -170,6 +178,19 @@ async def test_a_rotten_blob_is_not_carried_and_what_was_written_is_no_bundle(si
     blob.path.write_bytes(BODIES["https://download.pytorch.org/4.pth"])
     await export(site, tmp_path / "b")
     checked(tmp_path / "b")
+
+
+async def test_an_export_without_proof_carries_what_has_rotted_and_the_reader_of_the_bundle_refuses_it(
+    site: Site, tmp_path: Path
+) -> None:
+    blob = await site.shelf.store.open(Sha256.of(BODIES["https://download.pytorch.org/4.pth"]))
+    assert blob.path
+    blob.path.chmod(0o644)
+    blob.path.write_bytes(b"\0" * blob.size)
+    planned = await plan(site.shelf.index, site.catalog, site.pins, Asked(held=True))
+    await Exporter(site.shelf, planned.layers, proven=False).write(Sealed(planned.parts[0]), tmp_path / "b")
+    with pytest.raises(DigestMismatch, match=f"{blob.digest} hash to"):
+        checked(tmp_path / "b")
 
 
 @pytest.mark.parametrize("body", [b"", b"short"])

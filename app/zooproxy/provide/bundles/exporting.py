@@ -1,5 +1,9 @@
 """Writes a part of a bundle: blobs go from file to file within the kernel, and are hashed beside that.
 
+Hashing is what takes the time where a processor has no instructions for it, and it is not what makes a bundle safe: an
+import believes no byte that it has not hashed. It is there so that what has rotted on this disk is told on this side of
+the gap, and not on the other, after the journey. ``proven=False`` does without, where a scrubber has just passed, say.
+
 What is written is at ``FILE.partial`` until it is whole and durable. Since a bundle has one spelling, what an
 interrupted export left there is the beginning of what has to be there: it is compared and hashed, then continued.
 """
@@ -10,11 +14,11 @@ import asyncio
 import fcntl
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Self
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.disk import Disk
@@ -22,12 +26,14 @@ from zooproxy.cache.shelf import Shelf
 from zooproxy.digest import Hasher, Sha256
 from zooproxy.errors import BadRequest, BlobCorrupt, CacheError, OutOfSpace
 from zooproxy.provide.bundles import layout
+from zooproxy.provide.bundles.checking import WORKERS
 from zooproxy.provide.bundles.files import file_errors
-from zooproxy.provide.bundles.manifest import Manifest, Member
+from zooproxy.provide.bundles.manifest import BundledIndex, Manifest, Member
 
 _BLOCK: Final = 1 << 20
 _SENT: Final = 64 << 20  # bytes in one call of the kernel
 _HASHED_BEHIND: Final = 64  # blobs that may be copied and not yet hashed
+_PORTION: Final = 64  # members whose documents are in memory at once
 _PARTIAL: Final = ".partial"
 
 
@@ -64,12 +70,13 @@ class Written:
 
 
 class Exporter:
-    """``layers``: the documents that the index does not have, by their digest."""
+    """``layers``: the documents that the index does not have, by their digest. ``proven``: blobs are hashed again."""
 
-    def __init__(self, shelf: Shelf, layers: Mapping[Sha256, bytes]) -> None:
+    def __init__(self, shelf: Shelf, layers: Mapping[Sha256, bytes], *, proven: bool = True) -> None:
         self._store = shelf.store
         self._index = shelf.index
         self._layers = layers
+        self._proven = proven
 
     async def write(self, sealed: Sealed, path: Path) -> Written:
         """Writes the part to ``path``, or goes on where an earlier export of the same contents stopped.
@@ -94,57 +101,74 @@ class Exporter:
 
     async def _append(self, file: BinaryIO, sealed: Sealed, whole: int) -> None:
         """All that comes after the first ``whole`` members."""
-        documents = sealed.manifest.contents.documents
-        with _Proof() as proof:
+        contents = sealed.manifest.contents
+        indexes = {index.document: index for index in contents.indexes}
+        with _Copy(file, proven=self._proven) as copy:
             if not file.tell():
                 await asyncio.to_thread(_write, file, sealed.head)
-            for member in sealed.members[whole:]:
-                if member.sha256 in documents:
-                    document = await self._document(sealed.manifest, member.sha256)
-                    await asyncio.to_thread(_write, file, _filed(layout.blob_name(member.sha256), document))
-                    continue
-                blob = await self._store.open(member.sha256)
-                await asyncio.to_thread(_send, file, blob, member)
-                await proof.add(blob)
-            await proof.settle()
-            await asyncio.to_thread(_write, file, layout.END)
+            for start in range(whole, len(sealed.members), _PORTION):
+                members = sealed.members[start : start + _PORTION]
+                documents = await self._documents(members, indexes)
+                blobs = await self._blobs(member for member in members if member.sha256 not in contents.documents)
+                await asyncio.to_thread(copy.append, members, documents, blobs)
+            await asyncio.to_thread(copy.end)
 
-    async def _document(self, manifest: Manifest, digest: Sha256) -> bytes:
-        if digest in self._layers:
-            return self._layers[digest]
-        index = next(one for one in manifest.contents.indexes if one.document == digest)
-        document = await self._index.tensor_index(index.blob, index.reader_version)
-        if document is None or Sha256.of(document) != digest:
+    async def _documents(
+        self, members: Iterable[Member], indexes: Mapping[Sha256, BundledIndex]
+    ) -> Mapping[Sha256, bytes]:
+        """Those of the documents among ``members`` that are still what they were when the manifest was made."""
+        documents = {member.sha256: self._layers[member.sha256] for member in members if member.sha256 in self._layers}
+        wanted = [indexes[member.sha256] for member in members if member.sha256 in indexes]
+        for version in {index.reader_version for index in wanted}:
+            blobs = [index.blob for index in wanted if index.reader_version == version]
+            async for _, document in self._index.tensor_indexes(blobs, version):
+                documents[Sha256.of(document)] = document
+        if any(index.document not in documents for index in wanted):
             raise CacheError("the cache changed during the export; run the same command again")
-        return document
+        return documents
+
+    async def _blobs(self, members: Iterable[Member]) -> Mapping[Sha256, HeldBlob]:
+        blobs = await asyncio.gather(*(self._store.open(member.sha256) for member in members))
+        return {blob.digest: blob for blob in blobs}
 
 
-class _Proof:
-    """Hashes blobs in threads of its own, a few behind those that are copied: their pages are still in memory."""
+class _Copy:
+    """Members copied into ``file``; ``proven`` blobs are hashed a few behind: their pages are still in memory."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(2, "export-proof")
-        self._waiting: deque[tuple[HeldBlob, Future[Sha256]]] = deque()
+    def __init__(self, file: BinaryIO, *, proven: bool) -> None:
+        self._file = file
+        self._proven = proven
+        self._threads = ThreadPoolExecutor(WORKERS, "export-proof")
+        self._hashing: deque[tuple[Sha256, Future[Sha256]]] = deque()
 
-    def __enter__(self) -> _Proof:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    async def add(self, blob: HeldBlob) -> None:
-        self._waiting.append((blob, self._threads.submit(_hash_blob, blob)))
-        while len(self._waiting) > _HASHED_BEHIND:
-            await self._settle_one()
+    def append(
+        self, members: Iterable[Member], documents: Mapping[Sha256, bytes], blobs: Mapping[Sha256, HeldBlob]
+    ) -> None:
+        for member in members:
+            if member.sha256 in documents:
+                _write(self._file, _filed(layout.blob_name(member.sha256), documents[member.sha256]))
+                continue
+            blob = blobs[member.sha256]
+            _send(self._file, blob, member)
+            if self._proven:
+                self._hashing.append((blob.digest, self._threads.submit(_hash_blob, blob)))
+                self._settle_all_but(_HASHED_BEHIND)
 
-    async def settle(self) -> None:
-        while self._waiting:
-            await self._settle_one()
+    def end(self) -> None:
+        self._settle_all_but(0)
+        _write(self._file, layout.END)
 
-    async def _settle_one(self) -> None:
-        blob, hashing = self._waiting.popleft()
-        if await asyncio.wrap_future(hashing) != blob.digest:
-            raise BlobCorrupt(f"the blob {blob.digest} has rotted on disk; it has to be fetched again before an export")
+    def _settle_all_but(self, count: int) -> None:
+        while len(self._hashing) > count:
+            digest, hashing = self._hashing.popleft()
+            if hashing.result() != digest:
+                raise BlobCorrupt(f"the blob {digest} has rotted on disk; it has to be fetched again before an export")
 
 
 def _filed(name: str, data: bytes) -> bytes:

@@ -6,7 +6,7 @@
        │
     layers of names, read and checked
        │
-    blobs ── staged and hashed while they are read, committed a few behind; one that is here already is passed over
+    blobs ── hashed and written on all cores, durable a batch at a time; one that is here already is passed over
        │
     the bundle's end
        │
