@@ -91,6 +91,8 @@ class Rounds:
                         await self._ask(wanted)
             except ZooproxyError as error:
                 _log.warning("the watch was interrupted and goes on: %s: %s", error.slug, error)
+            except Exception:  # noqa: BLE001  # a bug in one round must not end all those after it
+                _log.exception("the watch was interrupted and goes on")
             await asyncio.sleep(min(self._share(1) / 10, 60.0))
 
     async def close(self) -> None:
@@ -139,6 +141,8 @@ class Rounds:
                 await self._hosts.look(candidate, unless_since=unless_since)
         except ZooproxyError as error:
             _log.warning("%s could not be asked about: %s: %s", wanted.url, error.slug, error)
+        except Exception:  # noqa: BLE001  # what is wrong with one source must not keep the others from being asked about
+            _log.exception("%s could not be asked about", wanted.url)
 
 
 @asynccontextmanager
