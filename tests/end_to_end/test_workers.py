@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -17,6 +18,7 @@ from end_to_end.proxy_process import ProxyProcess, spawn
 from end_to_end.test_following import PLAYED, ZOO
 from fakes.upstream import Ranged, Upstream
 from held_files import open_files
+from zooproxy.cache.database_file import DatabaseFile
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -26,9 +28,16 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def workers_of(proxy: ProxyProcess) -> list[int]:
-    process = proxy.process.pid
+def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def workers_of(proxy: ProxyProcess) -> list[int]:
+    return children(proxy.process.pid)
+
+
+def has_open(process: int, database: Path) -> bool:
+    return Path(f"{database}.lock") in open_files(process)
 
 
 def is_alive(process: int) -> bool:
@@ -80,6 +89,23 @@ def test_kill_9_of_the_worker_that_leads_a_fill_costs_its_clients_alone_and_anot
 def staged_by(process: int) -> int:
     """The size of the largest partial that it holds open; an empty one is each process's sign of life."""
     return max(size for file, size in open_files(process).items() if file.parent.name == "partial")
+
+
+def test_a_hangup_that_comes_while_workers_start_reaches_them_when_they_can_take_it(data_dir: Path) -> None:
+    database = data_dir / "zooproxy.db"
+    with ExitStack() as busy, ThreadPoolExecutor(1) as starting:
+        assert busy.enter_context(DatabaseFile(database)).be_alone()
+        process = spawn(data_dir, workers="2")
+        started = starting.submit(ProxyProcess, process)
+        until(lambda: [has_open(child, database) for child in children(process.pid)] == [True, True])
+        (data_dir / "zooproxy.toml").write_text('deny_names = ["torchvision://*"]\n')
+        process.send_signal(signal.SIGHUP)
+        busy.close()
+        proxy = started.result(60)
+    try:
+        until(lambda: proxy.log.count("the settings were reloaded: changed deny_names") == 2)
+    finally:
+        proxy.stop()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -90,6 +90,7 @@ class Workers:
         self._listening = listening
         self._count = count
         self._ready: set[Process] = set()
+        self._hangups = 0
         self._ending = asyncio.Event()
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -115,12 +116,14 @@ class Workers:
             raise failures.exceptions[0] from failures
 
     def _pass_on(self) -> None:
+        self._hangups += 1
         for process in self._ready:
             process.send_signal(signal.SIGHUP)
 
     async def _kept(self, serving: asyncio.Event) -> None:
         """One worker, and the next one when it dies; ``serving`` is set when it serves, or when that is over."""
         while not self._ending.is_set():
+            hangups = self._hangups
             async with _started(self._listening) as worker:
                 said = await self._unless_ending(worker.said())
                 if not said and not self._ending.is_set():
@@ -128,6 +131,8 @@ class Workers:
                     raise NotReady("a worker ended before it could serve; what it said before tells why")
                 serving.set()
                 self._ready.add(worker.process)
+                if hangups != self._hangups:  # it may have read the settings before they were changed
+                    worker.process.send_signal(signal.SIGHUP)
                 await self._unless_ending(worker.process.wait())
                 self._ready.discard(worker.process)
             if not self._ending.is_set():
