@@ -11,7 +11,7 @@ from zooproxy.errors import OutOfSpace
 async def test_what_fits_is_reserved_and_what_does_not_is_refused_with_the_figures() -> None:
     space = Space(lambda: 100, spare=10)
     await space.reserve(60)
-    with pytest.raises(OutOfSpace, match="40 bytes and 30 are free") as refused:
+    with pytest.raises(OutOfSpace, match="40 bytes are needed and 30 are free") as refused:
         await space.reserve(40)
     assert refused.value.extras == {"needed_bytes": 40, "free_bytes": 30, "pinned_bytes": 0, "in_use_bytes": 0}
     await space.reserve(30)

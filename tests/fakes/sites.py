@@ -19,13 +19,15 @@ from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
 from zooproxy.names.catalog import Catalog
 from zooproxy.provide.bundles.site import Site
+from zooproxy.provide.events import Events
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.site_catalog import site_sections
+from zooproxy.provide.stock import Stock
 
 
 @asynccontextmanager
-async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None) -> AsyncIterator[Site]:
+async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None, cap: int = 0) -> AsyncIterator[Site]:
     """As ``serving.site.open_site``, over a database that need not be migrated again for each test."""
     file = data_dir / "zooproxy.db"
     await asyncio.to_thread(_begin, file)
@@ -35,7 +37,8 @@ async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None) -> 
         names = Names(catalog, site_names, Holdings(database), lambda url: None)
         await names.refresh()
         shelf = Shelf(LocalBlobStore(data_dir), Index(database))
-        yield Site(data_dir, shelf, names.catalog, site_names, Pins(catalog, pins or {}), 0, CachePins(database))
+        stock = Stock(shelf, database, Events(), cap, 0)
+        yield Site(data_dir, shelf, names.catalog, site_names, Pins(catalog, pins or {}), stock, CachePins(database))
 
 
 def _begin(file: Path) -> None:

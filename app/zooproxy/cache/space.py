@@ -125,7 +125,7 @@ class Space:
         free = await self.available()
         reserved = sum(one.left for one in self._held)
         return OutOfSpace(
-            f"the file needs {size} bytes and {free} are free for it ({reserved} are reserved for running transfers,"
+            f"{size} bytes are needed and {free} are free for them ({reserved} are reserved for running transfers,"
             f" {self._spare} are kept for the database); of what is held {relieved.pinned} bytes are pinned and"
             f" {relieved.in_use} in use; unpin something, raise CACHE_MAX_BYTES, or free space in the data directory",
             needed=size,

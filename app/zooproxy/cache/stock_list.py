@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Select, case, exists, false, func, literal, not_, or_, select, tuple_
@@ -63,6 +64,7 @@ class Page:
     next: Mark | None
 
 
+_PARAMETERS: Final = 500  # of one statement
 _NOT_DERIVED: Final = not_(sources.c.url.startswith(DERIVED))
 
 
@@ -93,6 +95,16 @@ class StockList:
         """Of all blobs together: of ``totals``, what is asked for most."""
         async with self._database.read() as connection:
             return int((await connection.execute(select(func.coalesce(func.sum(blobs.c.size), 0)))).scalar_one())
+
+    async def evictable(self, besides: Collection[Sha256] = ()) -> int:
+        """Bytes of all blobs that are neither pinned nor among ``besides``."""
+        left = (await self.totals()).evictable
+        query = select(blobs.c.size).where(not_(is_pinned()))
+        remaining = iter(besides)
+        async with self._database.read() as connection:
+            while some := list(islice(remaining, _PARAMETERS)):
+                left -= sum((await connection.execute(query.where(blobs.c.sha256.in_(some)))).scalars())
+        return left
 
     async def first_out(self, besides: Collection[Sha256], limit: int) -> Sequence[tuple[Sha256, int]]:
         """Digests and sizes of the next to leave, none of them pinned or among ``besides``."""

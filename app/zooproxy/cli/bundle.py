@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,11 +139,13 @@ def _import(options: argparse.Namespace) -> int:
 
 
 async def _imported(settings: Settings, files: Sequence[Path], keys: TrustedKeys, *, accept: bool) -> None:
-    from zooproxy.provide.bundles.importing import Terms
+    from zooproxy.provide.bundles.importing import Terms, make_room
     from zooproxy.serving.site import open_site
 
     terms = Terms(accept=accept, signed=bool(keys))
     async with open_site(settings) as site:
+        # For all parts, before the first of them is in; what comes through a pipe can't be looked at twice.
+        await make_room(site, [_vouched(path, keys) for path in files if path.is_file()])
         manifests = []
         for path in files:
             told = {"file": str(path), "accept": accept, "signed": terms.signed}
@@ -158,30 +161,38 @@ async def _imported(settings: Settings, files: Sequence[Path], keys: TrustedKeys
 
 
 async def _taken_in(site: Site, path: Path, keys: TrustedKeys, terms: Terms) -> tuple[Manifest, Imported]:
-    from zooproxy.provide.bundles.files import opened
     from zooproxy.provide.bundles.importing import take_in
+
+    with _reading(path, keys) as reader:
+        return reader.manifest, await take_in(site, reader, terms)
+
+
+def _vouched(path: Path, keys: TrustedKeys) -> Manifest:
+    with _reading(path, keys) as reader:
+        return reader.manifest
+
+
+@contextmanager
+def _reading(path: Path, keys: TrustedKeys) -> Iterator[BundleReader]:
+    """A bundle that one of ``keys`` signed, if there are any."""
+    from zooproxy.provide.bundles.files import opened
     from zooproxy.provide.bundles.reading import BundleReader
 
     with opened(path) as file:
         reader = BundleReader(file)
         if keys:
             keys.check(reader.manifest, reader.signature)
-        return reader.manifest, await take_in(site, reader, terms)
+        yield reader
 
 
 def _verify(options: argparse.Namespace) -> int:
     check_installed()
     from zooproxy.provide.bundles.checking import check_members, check_parts
-    from zooproxy.provide.bundles.files import opened
-    from zooproxy.provide.bundles.reading import BundleReader
     from zooproxy.provide.bundles.signatures import TrustedKeys
 
     manifests, keys = [], TrustedKeys(options.trust)
     for path in options.files:
-        with opened(path) as file:
-            reader = BundleReader(file)
-            if keys:
-                keys.check(reader.manifest, reader.signature)
+        with _reading(path, keys) as reader:
             check_members(reader)
         manifests.append(reader.manifest)
         print(f"{path}: {_told(reader.manifest)}; whole, {_signed(reader, keys)}", flush=True)

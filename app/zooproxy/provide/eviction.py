@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from zooproxy.cache.shelf import Shelf
@@ -39,6 +39,11 @@ class Eviction(Relief):
         self._events = events
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
+        self._spared: frozenset[Sha256] = frozenset()
+
+    def spare(self, digests: Iterable[Sha256]) -> None:
+        """None of ``digests`` leaves for anything that this process asks room for: it needs them itself."""
+        self._spared |= frozenset(digests)
 
     async def left(self) -> int | None:
         return None if not self.cap else self.cap - await self._list.bytes()
@@ -64,7 +69,7 @@ class Eviction(Relief):
     async def _make(self, room: Room) -> Relieved:
         async with self._turn, self._shelf.store.alone("eviction", PATIENCE):
             totals = await self._list.totals()
-            if totals.evictable < max(room.disk, room.held):
+            if await self._list.evictable(self._spared) < max(room.disk, room.held):
                 return Relieved(pinned=totals.pinned_bytes)
             relieved = await self._evict(room, totals.pinned_bytes)
             for pause in _PAUSES:
@@ -81,7 +86,7 @@ class Eviction(Relief):
 
     async def _evict(self, room: Room, pinned: int, made: Room = _NOTHING) -> Relieved:
         await self._shelf.index.uses.flush()
-        in_use, staying = 0, set[Sha256]()
+        in_use, staying = 0, set(self._spared)
         while not made.covers(room):
             lacking = max(room.disk - made.disk, room.held - made.held)
             chosen = _enough(await self._list.first_out(staying, BATCH), lacking)

@@ -19,9 +19,11 @@ from zooproxy.errors import MalformedLock, SettingsError
 from zooproxy.names.catalog import Catalog
 from zooproxy.names.lock import Lock, lock_at
 from zooproxy.provide.bundles.site import Site
+from zooproxy.provide.events import Events
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.site_catalog import site_sections
+from zooproxy.provide.stock import Stock
 from zooproxy.serving.settings import Settings
 
 
@@ -39,7 +41,11 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         names = Names(catalog, site_names, Holdings(database), lambda _: None)  # nothing is put through it
         await names.refresh()
         shelf = Shelf(LocalBlobStore(settings.data_dir), Index(database))
-        yield Site(settings.data_dir, shelf, names.catalog, site_names, pins, settings.spare_bytes, CachePins(database))
+        stock = Stock(shelf, database, Events(), settings.cache_max_bytes, settings.spare_bytes)
+        try:
+            yield Site(settings.data_dir, shelf, names.catalog, site_names, pins, stock, CachePins(database))
+        finally:
+            await stock.eviction.close()
 
 
 def lock_of(settings: Settings) -> Lock | None:

@@ -17,10 +17,10 @@ from provide.bundles.bundle_files import bundle, checkpoint, contents_of, url_of
 from zooproxy.cache.sidecars import sidecar_from_json
 from zooproxy.cache.site_names import SiteName
 from zooproxy.digest import Sha256
-from zooproxy.errors import BundleConflict, BundleIncomplete, MalformedBundle
+from zooproxy.errors import BundleConflict, BundleIncomplete, MalformedBundle, OutOfSpace
 from zooproxy.formats.reader import READER_VERSION, read_tensor_index
 from zooproxy.names.sections import ADMINISTRATOR, SITE_FILE, SYNCED, Section, section_to_json
-from zooproxy.provide.bundles.importing import Imported, Terms, take_in
+from zooproxy.provide.bundles.importing import Imported, Terms, make_room, take_in
 from zooproxy.provide.bundles.manifest import BundledIndex, BundledLayer, Contents, Member
 from zooproxy.provide.bundles.reading import BundleReader
 from zooproxy.provide.bundles.site import Site
@@ -151,6 +151,58 @@ async def test_many_contradictions_are_told_in_one_sentence_that_ends(site: Site
     with pytest.raises(BundleConflict, match="and 10 more; if the bundle is right") as caught:
         await take(site, whole(bodies))
     assert len(caught.value.conflicts) == 30
+
+
+async def held_urls(site: Site) -> set[str]:
+    return {source.url for source in await site.shelf.index.sources()}
+
+
+async def test_an_import_into_a_full_cache_makes_room_as_a_fill_does_and_spares_what_the_bundle_builds_on(
+    tmp_path: Path,
+) -> None:
+    one = len(checkpoint(100))
+    bodies = {url_of(100 + number): bytes(checkpoint(100)[:-1]) + bytes([number]) for number in range(7)}
+    urls = list(bodies)
+    async with opened_site(tmp_path / "data", cap=4 * one) as site:
+        for url in urls[:4]:  # the first is the least recently used
+            await hold(site, url, bodies[url])
+        bundled = {url: bodies[url] for url in (urls[0], urls[4], urls[5])}
+        assert (await take(site, whole(bundled))).new == 2
+        assert await held_urls(site) == {urls[0], urls[3], urls[4], urls[5]}
+
+
+@pytest.mark.parametrize("pinned", [True, False], ids=["pinned", "the bundle is larger"])
+async def test_an_import_that_finds_no_room_is_refused_with_figures_and_nothing_is_lost(
+    tmp_path: Path, pinned: bool
+) -> None:
+    one = len(checkpoint(100))
+    bodies = {url_of(100 + number): bytes(checkpoint(100)[:-1]) + bytes([number]) for number in range(7)}
+    urls = list(bodies)
+    async with opened_site(tmp_path / "data", cap=4 * one) as site:
+        for url in urls[:3]:
+            await hold(site, url, bodies[url])
+            if pinned:
+                await site.cache_pins.pin(url, url)
+        bundled = {url: bodies[url] for url in urls[0 if pinned else 2 : 5 if pinned else 7]}
+        before = sorted(path.name for path in (site.data_dir / "blobs").rglob("*"))
+        with pytest.raises(OutOfSpace) as refused:
+            await take(site, whole(bundled))
+        pinned_bytes = 3 * one if pinned else 0
+        assert refused.value.extras["needed_bytes"] == (2 if pinned else 4) * one
+        assert (refused.value.extras["free_bytes"], refused.value.extras["pinned_bytes"]) == (one, pinned_bytes)
+        assert await held_urls(site) == set(urls[:3])
+        assert sorted(path.name for path in (site.data_dir / "blobs").rglob("*")) == before
+
+
+async def test_room_is_made_for_all_parts_of_a_bundle_before_the_first_is_in(tmp_path: Path) -> None:
+    one = len(checkpoint(100))
+    bodies = {url_of(100 + number): bytes(checkpoint(100)[:-1]) + bytes([number]) for number in range(4)}
+    parts = [BundleReader(io.BytesIO(whole({url: body}))).manifest for url, body in bodies.items()]
+    async with opened_site(tmp_path / "data", cap=3 * one) as site:
+        await make_room(site, parts[:3])
+        with pytest.raises(OutOfSpace) as refused:
+            await make_room(site, parts)
+        assert refused.value.needed == 4 * one
 
 
 async def test_an_increment_needs_what_it_adds_to(site: Site) -> None:

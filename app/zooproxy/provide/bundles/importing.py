@@ -2,7 +2,7 @@
 
 ::
 
-    manifest ── does it contradict what is trusted here? is there room? is what it builds on here?
+    manifest ── does it contradict what is trusted here? is what it builds on here? is there room, or can it be made?
        │
     layers of names, read and checked
        │
@@ -18,17 +18,18 @@ brought; after one that was killed they lie there, whole and nameless, and the n
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from zooproxy.cache.blobs import HeldBlob
-from zooproxy.cache.space import Space
+from zooproxy.cache.space import Reservation
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, BlobCorrupt, BundleIncomplete
 from zooproxy.names.published import published_file
 from zooproxy.provide.bundles.arrival import Arrival
 from zooproxy.provide.bundles.conflicts import settled
-from zooproxy.provide.bundles.manifest import Contents
+from zooproxy.provide.bundles.manifest import Contents, Manifest
 from zooproxy.provide.bundles.reading import BundleReader
 from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.bundles.site_layers import take_over
@@ -61,16 +62,54 @@ async def take_in(site: Site, reader: BundleReader, terms: Terms) -> Imported:
         MalformedBundle, DigestMismatch, NotACheckpoint: the bundle is not what it says.
         BundleIncomplete: what it builds on is not here.
         BundleConflict: it contradicts what is trusted here.
-        OutOfSpace: there is no room for it, with the figures; told before a byte is stored.
+        OutOfSpace: there is no room for it, nor could any be made by eviction, with the figures; told before a byte is
+            stored or anything has left.
         CacheError: the store or the database failed.
     """
     contents = reader.manifest.contents
     accepted = await settled(site, contents.sources, accept=terms.accept)
     here = await _here(site, contents)
-    blobs = [member for member in contents.members if member.sha256 not in contents.documents]
-    missing = sum(member.size for member in blobs if member.sha256 not in here)
-    await Space(site.shelf.store.free_bytes, site.spare_bytes).reserve(missing)
-    new = sum(member.sha256 not in here for member in blobs)
+    missing = _missing(contents, here)
+    room = await _room(site, here, missing)
+    try:
+        told = await _arrived(site, reader, here, accepted, terms)
+    finally:
+        room.release()
+    site.stock.eviction.spare(here)
+    blobs = len({member.sha256 for member in contents.members} - contents.documents)
+    return Imported(len(contents.sources), blobs, len(missing), tuple(told))
+
+
+async def make_room(site: Site, manifests: Sequence[Manifest]) -> None:
+    """Room for all of them together, before the first is taken in; what they build on stays.
+
+    Raises:
+        OutOfSpace: as ``take_in``.
+    """
+    here: dict[Sha256, HeldBlob] = {}
+    missing: dict[Sha256, int] = {}
+    for manifest in manifests:
+        here |= await _found(site, manifest.contents)
+        missing |= _missing(manifest.contents, here)
+    (await _room(site, here, missing)).release()
+
+
+async def _room(site: Site, here: Iterable[Sha256], missing: Mapping[Sha256, int]) -> Reservation:
+    site.stock.eviction.spare(here)
+    return await site.stock.space.reserve(sum(missing.values()))
+
+
+def _missing(contents: Contents, here: Container[Sha256]) -> Mapping[Sha256, int]:
+    """Blobs that have to be brought, and their sizes in bytes."""
+    known = contents.documents
+    return {one.sha256: one.size for one in contents.members if one.sha256 not in known and one.sha256 not in here}
+
+
+async def _arrived(
+    site: Site, reader: BundleReader, here: dict[Sha256, HeldBlob], accepted: Mapping[str, Sha256], terms: Terms
+) -> list[str]:
+    """Blobs, then rows, then names; what became of the names."""
+    contents = reader.manifest.contents
     async with Arrival(site.shelf, reader, here) as arrival:
         sections, indexes = await arrival.read(signed=terms.signed)
         async with indexes:
@@ -82,8 +121,7 @@ async def take_in(site: Site, reader: BundleReader, terms: Terms) -> Imported:
                     await site.cache_pins.pin(source.url, source.url)
             arrival.settle()
             await indexes.keep(site.shelf.index)
-    told = await take_over(site, sections, accept=terms.accept)
-    return Imported(len(contents.sources), len(blobs), new, tuple(told))
+    return await take_over(site, sections, accept=terms.accept)
 
 
 async def _here(site: Site, contents: Contents) -> dict[Sha256, HeldBlob]:
@@ -93,15 +131,21 @@ async def _here(site: Site, contents: Contents) -> dict[Sha256, HeldBlob]:
         BundleIncomplete: one is neither here nor in the bundle.
     """
     brought = {member.sha256 for member in contents.members}
+    here = await _found(site, contents)
+    for source in contents.sources:
+        if source.sha256 not in here and source.sha256 not in brought:
+            needed = ", ".join(previous[:12] for previous in contents.previous)
+            raise BundleIncomplete(
+                f"this bundle adds to {needed}, and what that carried is not here: import that first"
+            )
+    return here
+
+
+async def _found(site: Site, contents: Contents) -> dict[Sha256, HeldBlob]:
     here = {}
     for digest, size in {source.sha256: source.size for source in contents.sources}.items():
         with suppress(BlobAbsent, BlobCorrupt):
             blob = await site.shelf.store.open(digest)
             if blob.size == size:
                 here[digest] = blob
-        if digest not in here and digest not in brought:
-            needed = ", ".join(previous[:12] for previous in contents.previous)
-            raise BundleIncomplete(
-                f"this bundle adds to {needed}, and what that carried is not here: import that first"
-            )
     return here

@@ -10,16 +10,17 @@ from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.site_names import SiteNames
 from zooproxy.names.catalog import Catalog
 from zooproxy.provide.pins import Pins
+from zooproxy.provide.stock import Stock
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A data directory, with a server running on it or none. ``spare_bytes`` of its disk stay free."""
+    """A data directory, with a server running on it or none."""
 
     data_dir: Path
     shelf: Shelf
     catalog: Catalog
     site_names: SiteNames
     pins: Pins
-    spare_bytes: int
+    stock: Stock
     cache_pins: CachePins
