@@ -99,6 +99,9 @@ class Handler(BaseHTTPRequestHandler):
             queue.popleft()(self)
         elif url.path == routes.CHECKPOINT:
             self.checkpoint(parse_qs(url.query))
+        elif url.path == routes.RESOLVE:
+            told = self.proxy.resolved.get(parse_qs(url.query)["ref"][0])
+            self.reply(200, json.dumps({"sha256": told}).encode(), {"Content-Type": "application/json"})
         elif url.path == routes.TENSORS:
             self.tensors({name: values[0] for name, values in parse_qs(url.query).items()})
         else:
@@ -165,8 +168,9 @@ class FakeProxy:
         self.indexes: dict[tuple[str, str | None], tuple[Any, list[str]]] = {}
         self.blobs: dict[str, bytes] = {}
         self.misbehaviours: dict[str, deque[Misbehaviour]] = {
-            name: deque() for name in ("tensors", "blobs", "checkpoint")
+            name: deque() for name in ("tensors", "blobs", "checkpoint", "resolve")
         }
+        self.resolved: dict[str, Any] = {}
         self.files: dict[tuple[str, str], bytes] = {}
         self.file_headers: dict[str, str] = {}
         self.digests_are_late = False

@@ -184,7 +184,7 @@ def test_a_proxy_that_holds_other_bytes_is_told_by_its_index(with_lock: Settings
         with pytest.raises(LockedOtherwise) as refused:
             attempt()
         assert (refused.value.expected, refused.value.actual) == (A, index.blob)
-    assert set(proxy.paths) == {"tensors"}
+    assert set(proxy.paths) == {"tensors", "resolve"}
 
 
 def test_a_proxy_that_lies_about_its_blob_is_not_believed(with_lock: Settings, proxy: Any, net: bytes) -> None:

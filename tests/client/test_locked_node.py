@@ -15,6 +15,7 @@ import zooproxy
 from end_to_end.conftest import played_by
 from end_to_end.proxy_process import ProxyProcess, running_proxy
 from fakes.upstream import running_upstream
+from formats.checkpoint_files import repacked
 from zooproxy.cli import main
 from zooproxy.client.hooks import install, uninstall
 from zooproxy.digest import Sha256
@@ -23,6 +24,7 @@ from zooproxy.names.lock import Lock, Locked, write_lock
 
 VGG = "https://download.openmmlab.com/mmclassification/v0/vgg/vgg16_batch256_imagenet_20210208-db26f1a5.pth"
 NET = "https://download.pytorch.org/net.pth"
+BIG = "https://download.pytorch.org/of-another-machine.pth"
 OTHER = "https://download.pytorch.org/other.pth"
 
 WriteLock = Callable[..., None]
@@ -34,6 +36,13 @@ def file_of(value: Any) -> bytes:
     return file.getvalue()
 
 
+def big_endian() -> bytes:
+    value = {"a": torch.arange(4), "h": torch.ones(3).half(), "c": torch.ones(2, dtype=torch.complex64) * 1j}
+    return repacked(
+        file_of({"state_dict": {**value, "tied": value["a"][1:], "octets": torch.arange(3).byte()}}), byteorder=b"big"
+    )
+
+
 @pytest.fixture(scope="module")
 def vgg() -> bytes:
     state = {"backbone.w": torch.arange(4.0), "head.w": torch.ones(2)}
@@ -43,7 +52,7 @@ def vgg() -> bytes:
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory, vgg: bytes, small_checkpoint: bytes) -> Iterator[ProxyProcess]:
     with running_upstream() as upstream:
-        for url, body in ((VGG, vgg), (NET, small_checkpoint), (OTHER, vgg)):
+        for url, body in ((VGG, vgg), (NET, small_checkpoint), (OTHER, vgg), (BIG, big_endian())):
             upstream.put(url.removeprefix("https:/"), body)
         settings = {"mirrors": played_by(upstream), "pins": {VGG: Sha256.of(vgg)}}
         with running_proxy(tmp_path_factory.mktemp("data"), **settings) as proxy:
@@ -122,3 +131,18 @@ def test_what_the_proxy_holds_otherwise_is_refused_with_both_digests(
             way()
         assert (refused.value.expected, refused.value.actual) == (Sha256.of(small_checkpoint), Sha256.of(vgg))
     assert main(["pull", OTHER, "-o", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("broadcast", [True, False])
+def test_numbers_of_another_byte_order_are_turned_on_the_node(write: WriteLock, verify: bool, broadcast: bool) -> None:
+    """The proxy describes a blob that it derived, and which no lock lists."""
+    data = big_endian()
+    write(big=(BIG, data))
+    expected = torch.load(io.BytesIO(data), weights_only=True)["state_dict"]
+    loaded = zooproxy.load(BIG, verify=verify, broadcast=broadcast)["state_dict"]
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+    assert list(loaded) == list(expected)
+    again = zooproxy.load(BIG, verify=verify)["state_dict"]  # from the store, whose file is as published
+    assert torch.equal(again["a"], expected["a"])
+    assert zooproxy.compare(expected, BIG).matches

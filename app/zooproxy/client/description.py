@@ -10,6 +10,7 @@ from zooproxy.client.garbage import collected_later
 from zooproxy.client.locked import prove_locked
 from zooproxy.client.plan import Plan, plan_of
 from zooproxy.client.transport import Connection, JsonAnswer
+from zooproxy.digest import Sha256
 from zooproxy.errors import MalformedCheckpoint, UnsupportedFormat
 from zooproxy.names.lock import Locked
 from zooproxy.wire import routes
@@ -37,10 +38,20 @@ def described(
         LockedOtherwise: what it holds is not what is ``locked``.
         ClientError, FormatError: see ``zooproxy.load``.
     """
-    described = description_of(proxy.base, proxy.get_json(routes.TENSORS, query, at_once=at_once))
-    if locked:
-        prove_locked(locked, described.index.blob, f"by its index, what {proxy.base} holds has")
-    return described
+    found = description_of(proxy.base, proxy.get_json(routes.TENSORS, query, at_once=at_once))
+    if locked and found.index.blob != locked.sha256:
+        # What no ranges of the file express (its byte order, say) is described as a blob derived from it.
+        prove_locked(locked, _published_digest(proxy, query["ref"]) or found.index.blob, f"what {proxy.base} holds has")
+    return found
+
+
+def _published_digest(proxy: Connection, ref: str) -> Optional[Sha256]:
+    """What ``proxy`` says that the published file is; None where it says nothing that can be one."""
+    body = proxy.get_json(routes.RESOLVE, {"ref": ref}).body
+    try:
+        return Sha256(str(body["sha256"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 @collected_later()

@@ -19,7 +19,7 @@ from zooproxy.client.chain import DirectReached, Route
 from zooproxy.client.description import Description, described, description_of
 from zooproxy.client.following import Asking
 from zooproxy.client.garbage import collected_later
-from zooproxy.client.locked import locked_entry, prove_locked
+from zooproxy.client.locked import locked_entry
 from zooproxy.client.plan import Plan, whole_plan
 from zooproxy.client.published import Published
 from zooproxy.client.receiving import Receiving
@@ -117,7 +117,7 @@ def fetch(  # noqa: PLR0913  # load's own, progress and the variant
             description = Asking(route, query, locked, progress).description()
             receiving = Receiving(settings, route, query, description, verify, progress)
             if locked and verify:
-                published = Published(receiving.whole_buffer(), locked.sha256)
+                published = Published(receiving.whole_buffer(locked), locked.sha256)
                 value = published.value(ref, Form(variant, prefix=prefix), map_location)
                 return Loaded(value, description.warnings, locked.sha256)
             if receiving.is_whole_here:
@@ -158,7 +158,7 @@ def _broadcast(
             found = route.do(lambda proxy: described(proxy, query, locked))
             receiving = Receiving(settings, route, query, found, verify, progress=True)
             if locked and verify:
-                published = Published(receiving.whole_buffer(), locked.sha256)
+                published = Published(receiving.whole_buffer(locked), locked.sha256)
                 found, buffer = _read_here(found, published, ref, Form(prefix=prefix))
             else:
                 buffer = receiving.buffer()
@@ -191,11 +191,8 @@ def describe(ref: str, prefix: Optional[str], settings: ClientSettings) -> Tenso
     query = _query(ref, routes.MODEL, prefix)
     try:
         with Route(settings) as route:
-            index = tensor_index_from_json(route.do(lambda proxy: proxy.get_json(routes.TENSORS, query)).body)
+            return tensor_index_from_json(route.do(lambda proxy: described(proxy, query, locked)).body)
     except DirectReached:
         raise ProxyNotConfigured(
             "no proxy serves, and only a proxy tells what a file holds before it is moved"
         ) from None
-    if locked:
-        prove_locked(locked, index.blob, "by its index, what the proxy holds has")
-    return index

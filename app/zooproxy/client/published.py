@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from zooproxy.client.assembly import tensors_of, tree_with_tensors
+from zooproxy.client.byte_order import in_native_order
 from zooproxy.client.plan import whole_plan
 from zooproxy.client.storages import Buffer, MapLocation
 from zooproxy.digest import Sha256
-from zooproxy.errors import UnsupportedFormat
 from zooproxy.formats.forms import Form, selected
 from zooproxy.formats.reader import read_tensor_index
 from zooproxy.formats.variants import refuse_odd_tensors
@@ -30,18 +29,18 @@ class Published:
     def part(self, ref: str, form: Form) -> TensorIndex:
         """The index of what ``form`` selects, with the recipe of the reference's zoo; ranges of the file.
 
+        Where its numbers are of another byte order, they are turned in the buffer, which must be the caller's own.
+
         Raises:
             FormatError: it cannot be read, or nothing is left of it.
-            UnsupportedFormat: its numbers are of another byte order than this machine's, or it has a tensor that
-                nobody can rebuild.
+            UnsupportedFormat: it has a tensor that nobody can rebuild, or numbers of another byte order that cannot
+                be turned.
         """
         view = self.buffer.view
         index = read_tensor_index(io.BufferedReader(_ViewFile(view)), len(view), self.sha256)
         part = selected(index, form, recipe_of(ref))
-        if part.byteorder != sys.byteorder:
-            raise UnsupportedFormat("the checkpoint's byte order is not this machine's")
         refuse_odd_tensors(part, but_described=True)
-        return part
+        return in_native_order(part, view)
 
     def value(self, ref: str, form: Form, map_location: MapLocation) -> Any:
         """What ``form`` selects, as tensors in the tree of plain values; raises as ``part``."""

@@ -24,6 +24,7 @@ from zooproxy.client.transfer import File, Memory, Selection, Target, Transfer
 from zooproxy.client.transport import Connection
 from zooproxy.digest import Sha256
 from zooproxy.errors import TransferCorrupt
+from zooproxy.names.lock import Locked
 from zooproxy.wire import routes
 from zooproxy.wire.tensors import TensorIndex
 
@@ -48,9 +49,11 @@ class Receiving:
         store, index = self._store(), self.description.index
         return store is not None and store.holds(key_of_whole(index.blob, index.size), index.size)
 
-    def whole_buffer(self) -> Buffer:
-        """All of the blob, proven by its own digest, whatever is said of its storages."""
+    def whole_buffer(self, locked: Optional[Locked] = None) -> Buffer:
+        """All of the blob, or of what is ``locked``, proven by its own digest, whatever is said of its storages."""
         index = as_one(self.description.index)
+        if locked is not None:
+            index = as_one(replace(index, blob=locked.sha256, size=locked.size))
         return replace(self, description=replace(self.description, index=index, plan=plan_of(index))).buffer()
 
     def buffer(self) -> Buffer:
