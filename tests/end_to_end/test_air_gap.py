@@ -162,6 +162,26 @@ def test_a_parent_that_dies_in_the_middle_is_passed_over_too(row: Row, tmp_path:
         assert raw(edge, ref) == large_checkpoint
 
 
+def test_a_parent_that_asks_for_a_token_is_asked_with_it_and_without_it_is_passed_over(
+    row: Row, tmp_path: Path, small_checkpoint: bytes
+) -> None:
+    with_token, without = row.publish(small_checkpoint), row.publish(small_checkpoint)
+    mirrors = played_by(row.upstream)
+    with running_proxy(tmp_path / "core", mirrors=mirrors, read_tokens=["canary-token"]) as core:
+        with running_proxy(tmp_path / "edge", mirrors=mirrors, parent=core.url, parent_token="canary-token") as edge:
+            assert raw(edge, with_token) == small_checkpoint
+            while edge.get("/v1/resolve", with_token).json()["state"] == "filling":
+                pass
+            assert "canary" not in edge.log + edge.get("/metrics").text + edge.get("/v1/fills").text
+        with running_proxy(tmp_path / "stranger", mirrors=mirrors, parent=core.url) as stranger:
+            assert raw(stranger, without) == small_checkpoint
+        allowed = {"Authorization": "Bearer canary-token"}
+        states = [core.get("/v1/resolve", ref, allowed).json()["state"] for ref in (with_token, without)]
+    assert states == ["held", "absent"]
+    assert (row.asked(with_token), row.asked(without)) == (1, 1)
+    assert not [headers for headers in row.upstream.headers if "canary" in headers.get("authorization", "")]
+
+
 def test_beyond_the_gap_what_is_not_held_is_refused_at_once_with_the_way_to_bring_it_in(row: Row) -> None:
     before = list(row.upstream.seen)
     answer = row.gap.get("/v1/checkpoint", "mmcls://vgg16")

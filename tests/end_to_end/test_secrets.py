@@ -17,7 +17,7 @@ from fakes.upstream import Upstream, redirect, running_upstream, status
 from zooproxy.cli import main
 
 HOST = "download.pytorch.org"
-TOKEN, WRONG = "canary-admin-token", "canary-wrong-token"
+TOKEN, WRONG, PARENT_TOKEN = "canary-admin-token", "canary-wrong-token", "canary-parent-token"
 SIGNED = "X-Amz-Credential=canary-credential&X-Amz-Signature=canary-signature"
 CANARY = "canary"
 
@@ -27,6 +27,7 @@ class Stage:
     proxy: ProxyProcess
     upstream: Upstream
     sink: Upstream
+    parent: Upstream
     data_dir: Path
     answers: list[str] = field(default_factory=list)
 
@@ -49,7 +50,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     data_dir = tmp_path_factory.mktemp("data")
-    with running_upstream() as upstream, running_upstream() as sink:
+    with running_upstream() as upstream, running_upstream() as sink, running_upstream() as parent:
         login = upstream.url.replace("://", "://canary-user:canary-password@")
         s3 = {"endpoint": upstream.url, "access_key": "canary-access-key", "secret_key": "canary-secret-key"}
         with running_proxy(
@@ -60,9 +61,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             s3={"default": s3},
             admin_tokens=[TOKEN],
             reads_need_token="true",
+            parent=parent.url,
+            parent_token=PARENT_TOKEN,
             tries="1",
         ) as proxy:
-            yield Stage(proxy, upstream, sink, data_dir)
+            yield Stage(proxy, upstream, sink, parent, data_dir)
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +156,10 @@ def test_no_upstream_and_no_redirect_target_is_told_what_is_not_its_own(played: 
     for headers in played.sink.headers:
         assert "authorization" not in headers
         assert CANARY not in str(headers)
+    assert {headers.get("authorization") for headers in played.parent.headers} == {f"Bearer {PARENT_TOKEN}"}
     for headers in played.upstream.headers:
         assert TOKEN not in str(headers)
+        assert PARENT_TOKEN not in str(headers)
         assert "canary-secret-key" not in str(headers)
 
 

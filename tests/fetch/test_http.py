@@ -160,6 +160,29 @@ async def test_redirects_are_followed_and_the_body_is_of_the_url_that_was_asked(
     assert upstream.seen == ["/a", "/b", "/c"]
 
 
+async def test_credentials_are_for_the_url_that_was_asked_and_no_redirect_carries_them_along(
+    upstream: Upstream,
+) -> None:
+    upstream.put("/b", BODY)
+    url = upstream.put("/a", redirect("/b"))  # not even to the same host
+    asked = {"Authorization": "Bearer secret"}
+    credentials = lambda one: asked if one == url else {}  # noqa: E731
+    async with open_http(exempt=lambda host, port: True, credentials=credentials) as http:
+        assert await read(http, url) == BODY
+        await http.look(url, everywhere)
+    sent = [(path, headers.get("authorization")) for path, headers in zip(upstream.seen, upstream.headers, strict=True)]
+    assert sent == [("/a", "Bearer secret"), ("/b", None)] * 2
+
+
+async def test_a_proxy_that_asks_for_a_token_is_told_of_with_the_setting_that_has_it(
+    http: HttpUpstream, upstream: Upstream
+) -> None:
+    body = b'{"type": "urn:zooproxy:problem:token-required"}'
+    url = upstream.put("/a", answer(401, body, Content_Type="application/problem+json"))
+    with pytest.raises(UpstreamStatus, match=r"401 .*PARENT_TOKEN"):
+        await read(http, url)
+
+
 async def test_a_redirect_loop_ends_after_the_limit(http: HttpUpstream, upstream: Upstream) -> None:
     with pytest.raises(RedirectRefused, match="more than 5 times"):
         await read(http, upstream.put("/a", redirect("/a")))

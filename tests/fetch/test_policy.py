@@ -105,6 +105,33 @@ def test_a_parent_is_asked_first_for_everything_but_the_sites_own_files() -> Non
     assert mirrors.endpoints() == {("a", 80), ("parent", 8765)}
 
 
+def test_the_parents_token_is_for_the_parents_own_api_and_nothing_else() -> None:
+    mirrors = Mirrors({"zoo.example": ["http://a"]}, "http://parent:8765/", "secret-1")
+    asked, *others = mirrors.candidates("https://zoo.example/x.pth")
+    assert mirrors.credentials(asked.url) == {"Authorization": "Bearer secret-1"}
+    elsewhere = ["http://parent:87650/v1/checkpoint", "http://parent:8765.evil.example/v1/checkpoint"]
+    for url in (
+        *(other.url for other in others),
+        *elsewhere,
+        "http://parent:8765/mirror/x",
+        "https://parent:8765/v1/x",
+    ):
+        assert mirrors.credentials(url) == {}
+    assert Mirrors({}, "http://parent:8765").credentials(asked.url) == {}
+
+
+@pytest.mark.parametrize("token", ["", "two words", "new\r\nline", "caf\u00e9", 'quo"ted'])
+def test_a_token_that_no_header_could_carry_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(SettingsError, match="PARENT_TOKEN: a token is") as refused:
+        Mirrors({}, "http://parent", token)
+    assert not token or token not in str(refused.value)
+
+
+def test_a_token_without_a_parent_is_refused() -> None:
+    with pytest.raises(SettingsError, match="there is no PARENT"):
+        Mirrors({}, None, "secret")
+
+
 def test_objects_have_a_scheme_and_a_host_of_their_own() -> None:
     assert (scheme_of("lab:s3://bucket/x.pth"), host_of("lab:s3://Bucket/x.pth")) == ("s3", "lab:s3")
     assert (scheme_of(URL), host_of("https://Zoo.example:81/x")) == ("https", "zoo.example:81")

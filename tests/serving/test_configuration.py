@@ -56,11 +56,13 @@ def test_what_is_shown_is_toml_with_origins_and_without_secrets(
         'allow_hosts = ["a\\"b"]\n[s3.default]\naccess_key = "k"\nsecret_key = "canary-1"\n'
     )
     monkeypatch.setenv("ZOOPROXY_ADMIN_TOKENS", '["canary-2"]')
+    monkeypatch.setenv("ZOOPROXY_PARENT_TOKEN", "canary-4")
     monkeypatch.setenv("ZOOPROXY_MIRRORS", '{"zoo.example": ["https://user:canary-3@mirror.lan/zoo"]}')
     lines = list(shown())
     assert "canary" not in "\n".join(lines)
     assert r'allow_hosts = ["a\"b"]  # zooproxy.toml' in lines
     assert 'admin_tokens = ["********"]  # ZOOPROXY_ADMIN_TOKENS' in lines
+    assert 'parent_token = "********"  # ZOOPROXY_PARENT_TOKEN' in lines
     assert "port = 8765  # default" in lines
     assert 'mirrors = { "zoo.example" = ["https://mirror.lan/zoo"] }  # ZOOPROXY_MIRRORS' in lines
     assert "# database_url: none  # default" in lines

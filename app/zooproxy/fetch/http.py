@@ -57,9 +57,12 @@ _SETTLED_SECONDS = 60  # a file written this long before the answer is not being
 class HttpUpstream:
     """GETs over one connection pool; ``open_http`` makes one."""
 
-    def __init__(self, client: httpx2.AsyncClient, head_seconds: float) -> None:
+    def __init__(
+        self, client: httpx2.AsyncClient, head_seconds: float, credentials: Callable[[str], Mapping[str, str]]
+    ) -> None:
         self._client = client
         self._head_seconds = head_seconds
+        self._credentials = credentials
 
     @asynccontextmanager
     async def get(self, url: str, allows: Allows, rest: Continuation | None = None) -> AsyncIterator[Body]:
@@ -99,13 +102,15 @@ class HttpUpstream:
         self, method: str, url: str, allows: Allows, headers: Mapping[str, str]
     ) -> AsyncIterator[httpx2.Response]:
         """The answer at the end of all redirects."""
+        credentials = self._credentials(url)
         for _ in range(MAX_REDIRECTS + 1):
-            response = await self._send(method, url, headers)
+            response = await self._send(method, url, {**headers, **credentials})
             try:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     yield response
                     return
                 url = _redirected(url, response.headers["location"], allows)
+                credentials = {}  # meant for whom was asked, not for whom he names
             finally:
                 _tell_what_came(response)
                 await response.aclose()
@@ -199,6 +204,8 @@ async def _bad_status(response: httpx2.Response, asked: str, rest: Continuation 
     # The date form is left alone: it needs two clocks that agree.
     retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
     problem = await _problem(response)
+    if status == 401 and problem is not None:
+        words += ": it is a proxy that asks for a token; PARENT_TOKEN, or another one, is what the parent is asked with"
     return UpstreamStatus(words, url=asked, status=status, retry_after=retry_after, problem=problem)
 
 
@@ -274,11 +281,13 @@ async def open_http(
     patience: Patience = Patience(),  # noqa: B008  # frozen
     certificates: ssl.SSLContext | None = None,
     exempt: Callable[[str, int], bool] = lambda host, port: False,  # noqa: ARG005  # nobody
+    credentials: Callable[[str], Mapping[str, str]] = lambda url: {},  # noqa: ARG005  # none
 ) -> AsyncIterator[HttpUpstream]:
     """The service's one HTTP client.
 
     ``transport`` replaces the network (a seam for tests); ``certificates``: those that are trusted, the system's if
-    None; ``exempt`` names the hosts and ports that may have addresses inside the network.
+    None; ``exempt`` names the hosts and ports that may have addresses inside the network; ``credentials`` are the
+    headers with which a URL is asked for itself: a redirect never carries them along.
     """
     connect, stall = patience.connect_seconds, patience.stall_seconds
     timeout = httpx2.Timeout(connect=connect, read=stall, write=stall, pool=None)
@@ -286,7 +295,7 @@ async def open_http(
     async with httpx2.AsyncClient(
         transport=transport, timeout=timeout, trust_env=False, follow_redirects=False
     ) as client:
-        yield HttpUpstream(client, connect + stall)
+        yield HttpUpstream(client, connect + stall, credentials)
 
 
 def _guarded(exempt: Callable[[str, int], bool], certificates: ssl.SSLContext) -> httpx2.AsyncHTTPTransport:

@@ -6,17 +6,19 @@ as from anywhere else, unless it stays on the mirror.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from zooproxy.errors import HostDenied, HostNotAllowed, SettingsError
-from zooproxy.wire.routes import CHECKPOINT, RAW
+from zooproxy.wire.routes import API, CHECKPOINT, RAW
 
 #: As the last entry of a host's mirrors: the host itself is not asked.
 OFF = "off"
 _TOLD_TO_PARENTS = frozenset({"http", "https", "s3", "pavi"})  # not the site's own files
 _PORTS = {"http": 80, "https": 443}
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*\Z")
 
 
 #: The schemes whose URLs have hosts that have to be allowed, and may have mirrors.
@@ -85,14 +87,22 @@ class Mirrors:
     """Base URLs by host, tried in order before the host itself.
 
     ``https://host/path?query`` is asked of a mirror as ``<base>/path?query``, so that any plain copy of a host's
-    tree serves as its mirror. ``parent`` is another zooproxy's base URL: it is asked first, for every source.
+    tree serves as its mirror. ``parent`` is another zooproxy's base URL: it is asked first, for every source, and with
+    ``parent_token``, if there is one.
     """
 
-    def __init__(self, bases: Mapping[str, Sequence[str]], parent: str | None = None) -> None:
+    def __init__(
+        self, bases: Mapping[str, Sequence[str]], parent: str | None = None, parent_token: str | None = None
+    ) -> None:
         for host, urls in bases.items():
             for position, url in enumerate(urls):
                 _check_base(host, url, last=position == len(urls) - 1)
         self._parent = None if parent is None else parent.rstrip("/")
+        if parent_token is not None and self._parent is None:
+            raise SettingsError("PARENT_TOKEN: there is no PARENT to ask with it; set that, or leave the token out")
+        if parent_token is not None and not _TOKEN.match(parent_token):
+            raise SettingsError("PARENT_TOKEN: a token is letters, digits and -._~+/=, as RFC 6750 has it")
+        self._parent_token = parent_token
         self._bases = {host.lower(): tuple(urls) for host, urls in bases.items()}
 
     def endpoints(self) -> frozenset[tuple[str, int]]:
@@ -100,6 +110,12 @@ class Mirrors:
         own = [base for bases in self._bases.values() for base in bases if base != OFF]
         parts = [urlsplit(base) for base in (*own, *([self._parent] if self._parent else []))]
         return frozenset((part.hostname or "", part.port or _PORTS[part.scheme]) for part in parts)
+
+    def credentials(self, url: str) -> Mapping[str, str]:
+        """The headers with which ``url`` is asked for: those of the parent's own API have its token."""
+        if self._parent is None or self._parent_token is None or not url.startswith(f"{self._parent}{API}/"):
+            return {}
+        return {"Authorization": f"Bearer {self._parent_token}"}
 
     def candidates(self, url: str) -> tuple[Candidate, ...]:
         """Whom to ask for ``url``, in order; nobody, where the operator left its host out."""

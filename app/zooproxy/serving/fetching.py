@@ -45,7 +45,8 @@ class Fetching:
         self._settings = settings
         self._fetcher: Fetcher | None = None
         self._private = AllowedHosts(settings.private_hosts)
-        self._mirrors = Mirrors(settings.mirrors, settings.parent)
+        token = settings.parent_token.get_secret_value() if settings.parent_token else None
+        self._mirrors = Mirrors(settings.mirrors, settings.parent, token)
         self._hosts = AllowedHosts([*catalog.allowed(), *settings.allow_hosts], settings.deny_hosts)
         for host, port in sorted(self._mirrors.endpoints()):
             if self._hosts.denies(f"//{host}:{port}"):
@@ -81,7 +82,12 @@ class Fetching:
         policy = Policy(settings.offline, Slots(settings.fills, settings.fills_per_host))
         async with AsyncExitStack() as stack:
             patience = Patience(settings.connect_seconds, settings.stall_seconds)
-            opening = open_http(patience=patience, certificates=self._certificates, exempt=self._exempt)
+            opening = open_http(
+                patience=patience,
+                certificates=self._certificates,
+                exempt=self._exempt,
+                credentials=lambda url: self._mirrors.credentials(url),  # those of now: settings are reloaded
+            )
             http = await stack.enter_async_context(opening)
             local = LocalFiles(settings.data_dir / LOCAL_FOLDER)
             upstreams: dict[str, Upstream] = {"http": http, "https": http, local_files.SCHEME: local}

@@ -38,7 +38,7 @@ _CLIENTS: Final = frozenset(
 RELOADED: Final = frozenset(
     {
         *("admin_tokens", "read_tokens", "reads_need_token", "tls_cert", "tls_key"),
-        *("offline", "mirrors", "parent", "pins", "lock_file", "private_hosts"),
+        *("offline", "mirrors", "parent", "parent_token", "pins", "lock_file", "private_hosts"),
         *("allow_hosts", "deny_hosts", "allow_names", "deny_names"),
         *("max_file_bytes", "tries", "retry_seconds", "minimum_rate", "minimum_rate_seconds", "bandwidth"),
         *("segments", "segment_bytes"),
@@ -163,6 +163,13 @@ class Settings(BaseSettings):
             description="base URL of another zooproxy to ask first, for every source",
             pattern=_BASE,
             examples=["http://core.lan:8765"],
+        ),
+    ] = None
+    parent_token: Annotated[
+        SecretStr | None,
+        Field(
+            description="bearer token that the parent is asked with, and nobody else; scope read will do",
+            examples=["<32 random characters>"],
         ),
     ] = None
     pins: Annotated[

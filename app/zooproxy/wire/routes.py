@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 DEFAULT_PORT: Final = 8765
 
+API: Final = "/v1"  # begins every path of this version
 ZOOS: Final = "/v1/zoos"
 ZOO_MAP: Final = "/v1/zoos/{zoo}/map"
 ZOO_ALIASES: Final = "/v1/zoos/{zoo}/aliases"
