@@ -31,7 +31,7 @@ from typing import IO
 
 _NUMBER = struct.Struct("q")
 _LONGEST = 1 << 20
-_WHEN_IT_SERVES = ("zooproxy.serving.server", "alembic.command", "pysqlite3", "uvloop")
+_WHEN_IT_SERVES = ("zooproxy.serving.server", "alembic.command", "pysqlite3", "uvloop", "anyio._backends._asyncio")
 
 
 class Forked:
@@ -172,7 +172,10 @@ class _Forking:
 
 if __name__ == "__main__":
     from zooproxy.cli import main
+    from zooproxy.names.catalog import Catalog
 
+    Catalog.shipped().prepare()
+    Catalog.shipped().allowed()
     for imported in _WHEN_IT_SERVES:
         import_module(imported)
     gc.freeze()  # a collection in a child need not copy what all have

@@ -31,7 +31,7 @@ async def opened_site(data_dir: Path, pins: Mapping[str, str] | None = None, cap
     """As ``serving.site.open_site``, over a database that need not be migrated again for each test."""
     file = data_dir / "zooproxy.db"
     await asyncio.to_thread(_begin, file)
-    catalog = _shipped().layered(site_sections(data_dir))
+    catalog = Catalog.shipped().layered(site_sections(data_dir))
     async with open_database(f"sqlite:///{file}") as database:
         site_names = SiteNames(database)
         names = Names(catalog, site_names, Holdings(database), lambda url: None)
@@ -45,11 +45,6 @@ def _begin(file: Path) -> None:
     if not file.exists():
         file.parent.mkdir(parents=True)
         file.write_bytes(_migrated())
-
-
-@cache
-def _shipped() -> Catalog:
-    return Catalog.shipped()
 
 
 @cache

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Final, Optional, Union
 from urllib.parse import urlsplit
 
@@ -94,8 +94,14 @@ class Catalog:
         self._zoos = {zoo: ZooNames(layers, urls) for zoo, layers in by_zoo.items()}
 
     @classmethod
+    @cache
     def shipped(cls) -> Catalog:
-        """The catalog of the packaged data."""
+        """The catalog of the packaged data: as it is when first asked for, one for all of a process."""
+        return cls.read()
+
+    @classmethod
+    def read(cls) -> Catalog:
+        """The same as the files are now, for whoever changes or measures them."""
         return cls(shipped_sections(), shipped_corrections())
 
     def layered(self, sections: Iterable[Section]) -> Catalog:
@@ -104,6 +110,8 @@ class Catalog:
         A layer that now says nothing of a zoo is no layer of it any more.
         """
         added = {(section.zoo, section.layer): section for section in sections}
+        if not added:
+            return self
         known = {(section.zoo, section.layer): section for names in self._zoos.values() for section in names.sections}
         sections = ({**known, **added}).values()
         return Catalog((section for section in sections if section.models or section.records), self._corrections)
@@ -144,9 +152,7 @@ class Catalog:
     def allowed(self) -> frozenset[str]:
         """What may be fetched without an operator's word: hosts (lower case, without ports) of the URLs in the catalog;
         of hosts where anybody can publish, those URLs alone."""
-        urls = (url for names in self._zoos.values() for _, url in names.located())
-        located = ((_host_of(url), url) for url in urls)
-        return frozenset(url if host in SHARED_HOSTS else host for host, url in located if host)
+        return self._allowed
 
     def resolve(self, reference: Reference) -> Resolution:
         """What ``reference`` stands for.
@@ -288,6 +294,12 @@ class Catalog:
             if record is not None:
                 return record
         return None
+
+    @cached_property
+    def _allowed(self) -> frozenset[str]:
+        urls = (url for names in self._zoos.values() for _, url in names.located())
+        located = ((_host_of(url), url) for url in urls)
+        return frozenset(url if host in SHARED_HOSTS else host for host, url in located if host)
 
     @cached_property
     def _by_url(self) -> Mapping[str, list[tuple[str, str]]]:
