@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_PACKAGES = {"nginx": "nginx-core", "wrk": "wrk", "curl": "curl"}
+_PACKAGES = {"nginx": "nginx-core", "wrk": "wrk", "curl": "curl", "timeout": "coreutils"}
 
 
 class MissingComponent(Exception):

@@ -47,7 +47,7 @@ def run(smoke: bool) -> list[Figure]:
                 for file in files:  # what is computed behind the first request is not to be counted with the others
                     fetch(f"{proxy.url}/v1/tensors?ref={quote(file.ref)}&digests=wait")
                 figures = [figure for file in files for figure in _hot(nginx, proxy, file)]
-                figures += _look_ups(proxy, files[0].ref, *((1, 1) if smoke else (5, 2)))
+                figures += _look_ups(proxy, files[0].ref, *((1, 0.2) if smoke else (5, 2)))
             figures.append(_start(root / "data", mirrors))
     return figures
 
@@ -82,7 +82,7 @@ def _median(loads: list[Load], what: str) -> float:
     return statistics.median(getattr(load, what) for load in loads)
 
 
-def _look_ups(proxy: Server, held: str, rounds: int, seconds: int) -> list[Figure]:
+def _look_ups(proxy: Server, held: str, rounds: int, seconds: float) -> list[Figure]:
     paths = {
         "resolve of a name": "/v1/resolve?ref=torchvision://resnet50",
         "resolve of what is held": f"/v1/resolve?ref={quote(held)}",
