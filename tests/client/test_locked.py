@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,3 +255,70 @@ def test_torch_hub_takes_no_odd_url_past_the_lock(
     assert upstream.seen == []
     with_lock(entry(url, net))
     assert hub.load_state_dict_from_url(url, progress=False)["epoch"] == 3
+
+
+# -- over several connections -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large() -> bytes:
+    return torch_file({"w": torch.arange(3_000_000.0), "head.w": torch.ones(2)})
+
+
+@pytest.fixture
+def locked_large(with_lock: Settings, start_proxy: Any, large: bytes) -> Callable[..., tuple[Any, ClientSettings]]:
+    """A proxy that holds it, and settings under which it is worth three connections."""
+
+    def make(*others: Any, store: bool = True) -> tuple[Any, ClientSettings]:
+        proxy = start_proxy()
+        described = proxy.publish(REF, {"w": torch.ones(3)})
+        for prefix in (None, "head."):
+            body = {**tensor_index_to_json(described), "blob": Sha256.of(large), "size": len(large)}
+            proxy.serve(REF, body, prefix=prefix)
+        proxy.blobs[Sha256.of(large)] = large
+        settings = with_lock(
+            entry(REF, large, URL), proxies=(proxy.base, *(other.base for other in others)), store=store
+        )
+        return proxy, dataclasses.replace(settings, connections=3, part=1 << 20)
+
+    return make
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_locked_file_comes_in_pieces_over_several_connections(locked_large: Any, store: bool) -> None:
+    proxy, settings = locked_large(store=store)
+    together = threading.Barrier(3, timeout=30)
+    proxy.misbehaviours["blobs"].extend([lambda handler: (together.wait(), handler.blob(handler.path[10:]))] * 3)
+    assert torch.equal(load(REF, settings=settings)["w"], torch.arange(3_000_000.0))
+    asked = proxy.paths.count("blobs")
+    assert asked == 11
+    assert load(REF, prefix="head.", settings=settings)["w"].tolist() == [1, 1]
+    assert proxy.paths.count("blobs") == (asked if store else 2 * asked)  # the node has all of it, for any prefix
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_changed_byte_anywhere_in_it_is_found_and_asked_for_elsewhere(
+    locked_large: Any, large: bytes, store: bool
+) -> None:
+    right, _ = locked_large()
+    wrong, settings = locked_large(right, store=store)
+    data = bytearray(large)
+    data[-5_000_000] ^= 1
+    wrong.blobs[Sha256.of(large)] = bytes(data)
+    assert torch.equal(load(REF, settings=settings)["w"], torch.arange(3_000_000.0))
+    assert (wrong.paths.count("blobs"), right.paths.count("blobs")) == (22, 11)
+    with pytest.raises(TransferCorrupt, match="another digest"):
+        load(REF, settings=dataclasses.replace(settings, proxies=(wrong.base,), folder=None))
+
+
+def test_a_piece_that_breaks_off_and_comes_again_is_hashed_once(locked_large: Any, large: bytes) -> None:
+    proxy, settings = locked_large()
+
+    def cut(handler: Any) -> None:
+        first, last = map(int, handler.headers["Range"][6:].split("-"))
+        field = {"Content-Range": f"bytes {first}-{last}/{len(large)}"}
+        handler.reply(206, b"x" * (last + 1 - first) if first else large[:1000], field, last + 1 - first)
+        handler.close_connection = True
+
+    proxy.misbehaviours["blobs"].append(cut)
+    assert torch.equal(load(REF, settings=dataclasses.replace(settings, connections=1))["w"], torch.arange(3_000_000.0))

@@ -9,6 +9,7 @@
 ``node_store``, ``storages``, ``assembly``          the node's files; torch's memory; tensors in their tree
 ``staging``                                         onto a GPU while the bytes arrive
 ``broadcast``                                       one copy for a whole job
+``in_order``, ``byte_order``                        a whole file's digest; numbers of other machines
 ``direct``, ``pulling``, ``local``                  without a proxy; into a file; from a file
 ``checkpoint``, ``module_state``, ``own_names``     mmengine's checkpoint module
 ``installed_mmengine``, ``pavi``, ``log``           what is honoured where it is installed

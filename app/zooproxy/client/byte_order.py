@@ -10,7 +10,7 @@ from zooproxy.wire.tensors import DTYPE_SIZES, TensorIndex
 
 
 def in_native_order(index: TensorIndex, memory: memoryview) -> TensorIndex:
-    """``index`` with its numbers in this order of bytes: turned in place in ``memory``, its blob.
+    """``index`` with its numbers in this machine's order: turned in place in ``memory``, its blob.
 
     Raises:
         UnsupportedFormat: a storage is viewed as numbers of two widths, of which only one could be right.

@@ -39,6 +39,10 @@ class Digests:
         """Proves what is known while it arrives, and notes the rest for ``settle``."""
         return Proof(part, self._index.blob, self._seen)
 
+    def note(self, number: int, digest: Sha256) -> None:
+        """``digest`` is what storage ``number`` arrived with: for ``settle``."""
+        self._seen[number] = digest
+
     def settle(self) -> None:
         """Compares what has arrived with digests that came later.
 

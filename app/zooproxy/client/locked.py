@@ -1,7 +1,9 @@
 """``ZOOPROXY_LOCK``: nothing is loaded but what the lock file lists, whatever a proxy or a publisher says.
 
 As with Go's go.sum, the proxy need not be trusted: a file is taken whole, its sha256 is compared with the lock's, and
-its tensors are found by reading it here, not by the proxy's index of it. Where the caller asks for no proof
+its tensors are found by reading it here, not by the proxy's index of it. So a part of it (``prefix``) moves all of it,
+once for a node: no digest of the whole proves a part, and nobody but the file itself vouches for the digests of its
+storages (the proxy's word for them is what a lock is there to do without). Where the caller asks for no proof
 (``verify=False``), and where no bytes are moved (``compare``), the digest that the proxy states is compared.
 """
 

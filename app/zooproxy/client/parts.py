@@ -45,8 +45,23 @@ def parts_of(index: TensorIndex, plan: Plan, settings: ClientSettings) -> Parts:
     """The parts of ``plan``, cut between storages."""
     checks = checks_of(index, plan)
     late = any(a.at + a.storage.size > b.at for a, b in zip(checks, checks[1:]))
-    least = max(settings.part, plan.bytes_to_receive // (settings.connections * _PER_CONNECTION))
+    least = _least(plan, settings)
     return Parts(tuple(part for span in plan.spans for part in _cut(span, checks, least)), late)
+
+
+def pieces_of(plan: Plan, settings: ClientSettings) -> Parts:
+    """The parts of ``plan``, cut anywhere: none of them can be proven alone."""
+    least = _least(plan, settings)
+    pieces = []
+    for span in plan.spans:
+        count = max(1, span.size // least)
+        cuts = [span.size * number // count for number in range(count + 1)]
+        pieces += [Span(span.start + a, span.start + b, span.at + a) for a, b in zip(cuts, cuts[1:])]
+    return Parts(tuple(Part(piece, ()) for piece in pieces), True)
+
+
+def _least(plan: Plan, settings: ClientSettings) -> int:
+    return max(settings.part, plan.bytes_to_receive // (settings.connections * _PER_CONNECTION))
 
 
 def checks_of(index: TensorIndex, plan: Plan) -> list[Check]:

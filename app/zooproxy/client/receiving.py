@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import mmap
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Optional
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Callable, Optional
 from zooproxy.client.chain import Route
 from zooproxy.client.description import Description, described, index_of
 from zooproxy.client.digests import Digests
+from zooproxy.client.in_order import InOrder
 from zooproxy.client.node_store import NodeStore, Wanted
-from zooproxy.client.parts import Part, Parts, Proof, parts_of
+from zooproxy.client.parts import Part, Parts, Proof, parts_of, pieces_of
 from zooproxy.client.plan import Span, as_one, plan_of
 from zooproxy.client.progress import Progress
 from zooproxy.client.settings import ClientSettings
@@ -33,8 +35,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Arrived:
+    """What has been received: ``read`` gives so many bytes from a place on, ``prove`` proves all of it."""
+
+    read: Callable[[int, int], memoryview]
+    prove: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Receiving:
-    """The bytes that a description needs, from the node's store or from its proxy."""
+    """The bytes that a description needs, from the node's store or from its proxy.
+
+    ``in_pieces``: they are one storage, which several connections receive in pieces, hashed behind them.
+    """
 
     settings: ClientSettings
     route: Route
@@ -42,6 +55,7 @@ class Receiving:
     description: Description
     verify: bool
     progress: bool
+    in_pieces: bool = False
 
     @property
     def is_whole_here(self) -> bool:
@@ -54,7 +68,8 @@ class Receiving:
         index = as_one(self.description.index)
         if locked is not None:
             index = as_one(replace(index, blob=locked.sha256, size=locked.size))
-        return replace(self, description=replace(self.description, index=index, plan=plan_of(index))).buffer()
+        whole = replace(self.description, index=index, plan=plan_of(index))
+        return replace(self, description=whole, in_pieces=True).buffer()
 
     def buffer(self) -> Buffer:
         return self._stored(self._fill) or self._in_memory()
@@ -66,7 +81,7 @@ class Receiving:
             if buffer is None and self._parts().late:  # only memory of this machine can be proven as a whole
                 buffer = self._in_memory()
             if buffer is None:
-                self._receive(staging.ring, lambda: None)
+                self._receive(staging.ring, None)
             elif not staging.is_complete:
                 staging.take(buffer.view)
         return staging.storages
@@ -97,15 +112,22 @@ class Receiving:
 
     def _in_memory(self) -> Buffer:
         buffer = Buffer(self.description.plan.size)
-        self._receive(lambda: Memory(buffer.view), lambda: self._prove(buffer.view))
+        memory = Arrived(lambda at, count: buffer.view[at : at + count], lambda: self._prove(buffer.view))
+        self._receive(lambda: Memory(buffer.view), memory)
         return buffer
 
     def _fill(self, descriptor: int) -> None:
-        self._receive(lambda: File(descriptor), lambda: self._prove_file(descriptor))
+        self._receive(lambda: File(descriptor), self._file(descriptor))
 
     def _fill_and_stage(self, descriptor: int, staging: Staging) -> None:
-        self._receive(lambda: Tee(staging.ring(), descriptor), lambda: self._prove_file(descriptor))
+        self._receive(lambda: Tee(staging.ring(), descriptor), self._file(descriptor))
         staging.is_complete = True
+
+    def _file(self, descriptor: int) -> Arrived:
+        def read(at: int, count: int) -> memoryview:
+            return memoryview(os.pread(descriptor, count, at))
+
+        return Arrived(read, lambda: self._prove_file(descriptor))
 
     def _prove_file(self, descriptor: int) -> None:
         memory = mmap.mmap(descriptor, self.description.plan.size, access=mmap.ACCESS_READ)
@@ -124,19 +146,19 @@ class Receiving:
 
         return Digests(self.description.index, self.description.plan, ask)
 
-    def _receive(self, target: Callable[[], Target], prove_late: Callable[[], None]) -> None:
+    def _receive(self, target: Callable[[], Target], arrived: Optional[Arrived]) -> None:
+        """``arrived`` is None where what has arrived cannot be read again: then no part may have to be proven late."""
         index, parts = self.description.index, self._parts()
         selection = Selection(parts, index.blob, index.size, self._prepare, self.description.proxy)
         digests = self._digests()
         if not self.verify or (digests.are_known and not parts.late):
             self._transfer(selection, target, digests.proof if self.verify else None)
             return
-        settle = prove_late if parts.late else digests.settle
         digests.begin()
         # Only all of it can be proven: wrong bytes mean all of it again, then from the next proxy.
         again = False
         while True:
-            self._transfer(selection, target, None if parts.late else digests.proof)
+            settle = self._received(selection, target, digests, arrived)
             try:
                 settle()
                 return
@@ -145,8 +167,24 @@ class Receiving:
                     self.route.pass_over(error)
                 again = not again
 
+    def _received(
+        self, selection: Selection, target: Callable[[], Target], digests: Digests, arrived: Optional[Arrived]
+    ) -> Callable[[], None]:
+        """All has arrived; what is answered proves it."""
+        if arrived is None or not selection.parts.late:
+            self._transfer(selection, target, digests.proof)
+        elif not self.in_pieces:
+            self._transfer(selection, target, None)
+            return arrived.prove
+        else:
+            in_order = InOrder(arrived.read)
+            self._transfer(replace(selection, completed=in_order.completed), target, None)
+            digests.note(0, in_order.digest())
+        return digests.settle
+
     def _parts(self) -> Parts:
-        return parts_of(self.description.index, self.description.plan, self.settings)
+        index, plan = self.description.index, self.description.plan
+        return pieces_of(plan, self.settings) if self.in_pieces else parts_of(index, plan, self.settings)
 
     def _transfer(
         self, selection: Selection, target: Callable[[], Target], proof: Optional[Callable[[Part], Proof]]

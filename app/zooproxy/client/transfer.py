@@ -69,13 +69,17 @@ def write_all(descriptor: int, data: memoryview, at: int) -> None:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is to be received: parts of one blob, and how to make another proxy hold that blob."""
+    """What is to be received: parts of one blob, and how to make another proxy hold that blob.
+
+    ``completed`` is told of each part that has arrived.
+    """
 
     parts: Parts
     blob: Sha256
     size: int
     prepare: Callable[[Connection], None]
     prepared: str
+    completed: Callable[[Part], None] = lambda _: None
 
 
 class Transfer:
@@ -131,6 +135,7 @@ class Transfer:
                 except IndexError:
                     return
                 route.do(lambda connection, part=part: take(connection, part))  # type: ignore[misc]
+                self._selection.completed(part)
         except _Abandoned:
             return  # the one that failed says why
         except BaseException:
