@@ -58,6 +58,7 @@ for a client to read: it names what was wrong and the way out, and never holds a
     │   ├── SidecarMalformed
     │   ├── DatabaseTooNew
     │   ├── DatabaseDamaged
+    │   ├── AlreadyAtWork
     │   ├── LeaseLost
     │   ├── BlobPinned
     │   ├── BlobInUse
@@ -535,6 +536,13 @@ class DatabaseDamaged(CacheError):
     def __init__(self, message: str, *, how: str) -> None:
         super().__init__(message)
         self.how = how
+
+
+class AlreadyAtWork(CacheError):
+    """Another process, or another task of this one, is busy with the same."""
+
+    slug = "already-at-work"
+    title = "Already at work"
 
 
 class LeaseLost(CacheError):

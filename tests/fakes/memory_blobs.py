@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from zooproxy.cache.blobs import Batch, BlobStore, Change, Claim, HeldBlob, Proof, StagedBlob, Stored
 from zooproxy.digest import Sha256
-from zooproxy.errors import BlobAbsent, CacheError, DigestMismatch
+from zooproxy.errors import AlreadyAtWork, BlobAbsent, CacheError, DigestMismatch
 
 
 class MemoryBlobStore(BlobStore):
@@ -83,7 +83,7 @@ class MemoryBlobStore(BlobStore):
             async with asyncio.timeout(patience):
                 await lock.acquire()
         except TimeoutError as error:
-            raise CacheError("somebody else is busy with the same") from error
+            raise AlreadyAtWork("somebody else is busy with the same") from error
         try:
             yield
         finally:

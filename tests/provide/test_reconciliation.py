@@ -282,7 +282,7 @@ async def test_several_processes_that_start_at_once_agree(directory: Directory) 
 async def test_empty_index_is_written_before_anybody_is_served(directory: Directory) -> None:
     await directory.publish()
     await directory.index.forget(DIGEST)
-    async with reconciled(directory.reconciliation, directory.inventory):
+    async with reconciled(directory.shelf.store, directory.reconciliation, directory.inventory):
         assert await directory.index.held(URL) is not None
 
 
@@ -290,7 +290,7 @@ async def test_index_that_knows_something_is_brought_in_line_in_the_background(d
     await directory.publish()
     await directory.publish(OTHER_URL, CHANGED)
     await directory.index.forget(DIGEST)
-    async with reconciled(directory.reconciliation, directory.inventory):
+    async with reconciled(directory.shelf.store, directory.reconciliation, directory.inventory):
         assert await soon(lambda: directory.index.held(URL))
 
 
@@ -306,7 +306,7 @@ async def test_store_that_cannot_be_listed_is_told_and_ends_nothing(
     async def told() -> bool:
         return "could not be compared" in caplog.text
 
-    async with reconciled(directory.reconciliation, directory.inventory):
+    async with reconciled(directory.shelf.store, directory.reconciliation, directory.inventory):
         assert await soon(told)
 
 

@@ -239,7 +239,7 @@ class BlobStore(ABC):
         """Work of that name (letters), done by one at a time in all processes; waits up to ``patience`` seconds.
 
         Raises:
-            CacheError: that was not enough.
+            AlreadyAtWork: that was not enough.
         """
 
     @abstractmethod

@@ -26,7 +26,7 @@ from zooproxy.cache.blobs import Claim
 from zooproxy.cache.disk import disk_errors
 from zooproxy.cache.partial import blob_path
 from zooproxy.digest import Sha256
-from zooproxy.errors import CacheError
+from zooproxy.errors import AlreadyAtWork
 
 _LOOK_SECONDS: Final = 0.02
 
@@ -79,7 +79,7 @@ class Locks:
         """Waits up to ``patience`` seconds for whoever does the same.
 
         Raises:
-            CacheError: that was not enough.
+            AlreadyAtWork: that was not enough.
         """
         deadline = time.monotonic() + patience
         with disk_errors("waiting for a lock"):
@@ -88,7 +88,7 @@ class Locks:
                     return Lock([self._locked(name, fcntl.LOCK_EX | fcntl.LOCK_NB)])
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
-                        raise CacheError("another process is busy with the same; try again") from error
+                        raise AlreadyAtWork("another process is busy with the same; try again") from error
                 time.sleep(_LOOK_SECONDS)
 
     def _unread(self, digests: Iterable[Sha256], descriptors: list[int], read_too: bool) -> dict[Sha256, int]:

@@ -58,8 +58,11 @@ class Inventory:
                 found[Sha256(sha256)].append(origin)
         return dict(found)
 
-    async def adopt(self, sidecars: Iterable[Sidecar]) -> int:
+    async def adopt(self, sidecars: Iterable[Sidecar], *, together: bool = False) -> int:
         """Takes over what sidecars say of blobs that are there, as far as the index does not know better; how many.
+
+        ``together``: in one transaction, for an index of which nobody is to see a half; else the lock is held for
+        moments only.
 
         Where two of them claim one source, the one that was filled later has it. A blob that is on its way out is left
         to whoever removes it.
@@ -68,17 +71,21 @@ class Inventory:
         coming = sorted(sidecars, key=_filled_last)
         for sidecar in coming:
             claims.add(sidecar)
-        remaining = iter(coming)
-        while some := list(islice(remaining, PORTION)):
+        portions = [coming[start : start + PORTION] for start in range(0, len(coming), PORTION)]
+        for transaction in [portions] if together else [[some] for some in portions]:
             async with self._database.write() as connection:
-                leaving = await _leaving(connection)
-                staying = [(one.sha256, one.size) for one in some if one.sha256 not in leaving]
-                if staying:
-                    await connection.execute(insert(blobs).on_conflict_do_nothing(), _blob_rows(staying))
-                    await self._uses.admit_all(connection, staying)
-                    await _take_over(connection, claims, {digest for digest, _ in staying})
-            adopted += len(staying)
+                for some in transaction:
+                    adopted += await self._adopt(connection, claims, some)
         return adopted
+
+    async def _adopt(self, connection: AsyncConnection, claims: _Claims, some: Iterable[Sidecar]) -> int:
+        leaving = await _leaving(connection)
+        staying = [(one.sha256, one.size) for one in some if one.sha256 not in leaving]
+        if staying:
+            await connection.execute(insert(blobs).on_conflict_do_nothing(), _blob_rows(staying))
+            await self._uses.admit_all(connection, staying)
+            await _take_over(connection, claims, {digest for digest, _ in staying})
+        return len(staying)
 
     async def leaving(self) -> frozenset[Sha256]:
         """Blobs that are being removed: no other table knows them, and their files may still be there."""

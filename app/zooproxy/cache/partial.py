@@ -46,11 +46,9 @@ class Partial:
     def create(cls, directory: Path, disk: Disk) -> Partial:
         """A new, empty one."""
         with disk_errors("starting a partial file"):
-            try:
-                return cls(*_create_locked(directory, disk), disk)
-            except FileNotFoundError:
+            if not directory.is_dir():
                 disk.make_directory(directory)
-                return cls(*_create_locked(directory, disk), disk)
+            return cls(*_create_locked(directory, disk), disk)
 
     @classmethod
     def resume(cls, path: Path, trusted: int, length: int, disk: Disk) -> Partial:

@@ -147,7 +147,7 @@ async def open_verification(settings: Settings) -> AsyncIterator[Verification]:
 def _reconciled(shelf: Shelf, database: Database) -> AbstractAsyncContextManager[None]:
     inventory = Inventory(database, shelf.index.uses)
     quarantine = Quarantine(shelf)
-    return reconciled(Reconciliation(shelf, inventory, quarantine), inventory)
+    return reconciled(shelf.store, Reconciliation(shelf, inventory, quarantine), inventory)
 
 
 def _scrubbed(
