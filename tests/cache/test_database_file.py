@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from cache.together import run_together
 from zooproxy.cache.database import open_database
 from zooproxy.cache.database_file import DatabaseFile
 from zooproxy.cache.index import Index
@@ -151,20 +150,7 @@ async def test_four_openings_of_a_damaged_database_at_once_put_it_aside_once(tmp
 async def test_two_processes_that_find_it_damaged_at_once_put_it_aside_once(tmp_path: Path, url: str) -> None:
     (tmp_path / NAME).write_bytes(b"garbage " * 1000)
 
-    def begin(number: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", OPEN_TOGETHER, url, str(number)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    with begin(0) as first, begin(1) as second:
-        for process in (first, second):
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in (first, second):
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in (first, second):
-            assert await asyncio.to_thread(process.wait, 60) == 0
+    await asyncio.to_thread(run_together, OPEN_TOGETHER, [url, "0"], [url, "1"])
     async with open_database(url) as database:
         for number in range(2):
             assert await Index(database).held(f"https://zoo.example/{number}") is not None

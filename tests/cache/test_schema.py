@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from alembic.script import ScriptDirectory
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import Connection, text
 
+from cache.together import run_together
 from zooproxy.cache import schema
 from zooproxy.cache.database import Database, open_database
 from zooproxy.cache.tables import metadata
@@ -172,18 +171,4 @@ async def test_four_openings_at_once_in_one_process_all_succeed(url: str) -> Non
 
 
 def test_two_processes_that_migrate_at_once_both_succeed(url: str) -> None:
-    def begin() -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", OPEN_TOGETHER, url]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    with begin() as first, begin() as second:
-        for process in (first, second):
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in (first, second):
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in (first, second):
-            assert process.communicate(timeout=60)[0] == "None\n"
-            assert process.returncode == 0
+    assert run_together(OPEN_TOGETHER, [url], [url]) == ["None\n"] * 2
