@@ -16,7 +16,6 @@ import torch
 
 from zooproxy.client.loader import load
 from zooproxy.client.settings import ClientSettings
-from zooproxy.client.transfer import Memory
 from zooproxy.client.transport import ByteRange, Connection
 from zooproxy.digest import Sha256
 from zooproxy.errors import ProxyNotConfigured, ProxyRefused, ProxyUnreachable, TransferCorrupt
@@ -24,6 +23,22 @@ from zooproxy.wire import routes
 
 REF = "torchvision://resnet50"
 VALUES = [0.0, 1.0, 2.0, 3.0]
+
+
+class _Unused:
+    """A sink that nothing arrives in."""
+
+    def room(self, position: int, most: int) -> memoryview:
+        return memoryview(bytearray(most))
+
+    def took(self, position: int, data: memoryview) -> None:
+        raise AssertionError
+
+    def file(self) -> None:
+        return None
+
+    def passed(self, count: int) -> None:
+        raise AssertionError
 
 
 @pytest.fixture
@@ -292,7 +307,7 @@ def test_a_reset_in_the_middle_of_a_blob_is_transfer_corrupt(
 ) -> None:
     base = raw_server(b"HTTP/1.1 206 X\r\nContent-Range: bytes 0-9/10\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
     with closing(Connection(base, settings_for(base))) as connection, pytest.raises(TransferCorrupt, match="broke off"):
-        connection.get_range(ByteRange(Sha256("0" * 64), 10, 0, 10), Memory(memoryview(bytearray(10))))
+        connection.get_range(ByteRange(Sha256("0" * 64), 10, 0, 10), _Unused())
 
 
 def test_an_answer_that_is_no_http_is_unreachable(settings_for: Any, raw_server: Callable[[bytes], str]) -> None:

@@ -7,6 +7,7 @@
 ``description``, ``receiving``                      what a proxy says of a reference; from there to its bytes
 ``plan``, ``parts``, ``transfer``                   which bytes, in which pieces, over several connections; their proof
 ``node_store``, ``storages``, ``assembly``          the node's files; torch's memory; tensors in their tree
+``splicing``                                        into files, within the kernel
 ``staging``                                         onto a GPU while the bytes arrive
 ``broadcast``                                       one copy for a whole job
 ``in_order``, ``byte_order``                        a whole file's digest; numbers of other machines

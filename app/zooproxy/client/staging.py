@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Callable, Final, Optional, Protocol
 
 from zooproxy.client.plan import Plan
+from zooproxy.client.splicing import write_all
 from zooproxy.client.storages import MapLocation, device_of, storage_of
-from zooproxy.client.transfer import write_all
 from zooproxy.wire.tensors import TensorIndex
 
 if TYPE_CHECKING:
@@ -209,6 +209,9 @@ class Ring:
         self._free[self._turn] = self._accelerator.mark()
         self._turn = (self._turn + 1) % SLOTS
 
+    def file(self) -> None:
+        """All of it has to be seen."""
+
 
 class Tee:
     """A target of a transfer: pieces go to the device, and from the same memory into a file."""
@@ -223,3 +226,6 @@ class Tee:
     def took(self, at: int, data: memoryview) -> None:
         self._ring.took(at, data)
         write_all(self._descriptor, data, at)
+
+    def file(self) -> None:
+        """All of it has to be seen."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +11,7 @@ from typing import Callable, Final, Optional, Protocol
 
 from zooproxy.client.chain import Route
 from zooproxy.client.parts import Part, Parts, Proof
+from zooproxy.client.splicing import write_all
 from zooproxy.client.transport import ByteRange, Connection
 from zooproxy.digest import Sha256
 
@@ -26,6 +26,10 @@ class Target(Protocol):
 
     def took(self, at: int, data: memoryview) -> None: ...
 
+    def file(self) -> Optional[int]:
+        """The descriptor of a file that bytes may go to directly, each to its place; None where they may not."""
+        ...
+
 
 class Memory:
     """A target that is received into without a copy."""
@@ -38,6 +42,9 @@ class Memory:
 
     def took(self, at: int, data: memoryview) -> None:
         """They are where they belong."""
+
+    def file(self) -> None:
+        """There is none."""
 
 
 class File:
@@ -56,15 +63,8 @@ class File:
     def took(self, at: int, data: memoryview) -> None:
         write_all(self._descriptor, data, at)
 
-
-def write_all(descriptor: int, data: memoryview, at: int) -> None:
-    """
-    Raises:
-        OSError: the file cannot be written.
-    """
-    while data:
-        written = os.pwrite(descriptor, data, at)
-        data, at = data[written:], at + written
+    def file(self) -> int:
+        return self._descriptor
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,14 @@ class _Taking:
         if self._proof is not None:
             self._proof.feed(data)
         self._target.took(self._at + position, data)
-        self._transfer.advance(len(data))
+        self.passed(len(data))
+
+    def file(self) -> Optional[tuple[int, int]]:
+        descriptor = self._target.file() if self._proof is None else None
+        return None if descriptor is None else (descriptor, self._at)
+
+    def passed(self, count: int) -> None:
+        self._transfer.advance(count)
 
 
 class _Abandoned(Exception):

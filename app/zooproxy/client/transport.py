@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 from zooproxy.client.garbage import collected_later
 from zooproxy.client.settings import ClientSettings
+from zooproxy.client.splicing import FileFailed, can_splice, splice
 from zooproxy.digest import Sha256
 from zooproxy.errors import (
     NameRefused,
@@ -71,6 +72,14 @@ class Sink(Protocol):
 
     def took(self, position: int, data: memoryview) -> None:
         """These bytes have arrived, in the room that was given for ``position``."""
+        ...
+
+    def file(self) -> Optional[tuple[int, int]]:
+        """The descriptor of a file and where the range goes in it, if the bytes may go there unseen."""
+        ...
+
+    def passed(self, count: int) -> None:
+        """So many bytes have gone to the file."""
         ...
 
 
@@ -164,10 +173,7 @@ class Connection:
         skip = self._checked_start(response, wanted)
         try:
             _discard(response, skip)
-            _receive(response, wanted.stop - wanted.start, sink)
-        except _LOST as error:
-            self._http.close()
-            raise TransferCorrupt(f"{self.base} broke off in the middle of a blob: {reason(error)}") from error
+            self._take(response, wanted.stop - wanted.start, sink)
         except TransferCorrupt as error:
             self._http.close()
             raise TransferCorrupt(f"{self.base}: {error}") from error
@@ -175,6 +181,25 @@ class Connection:
             self._http.close()  # the rest of this body would be read as the next answer
             raise
         self._end(response)
+
+    def _take(self, response: http.client.HTTPResponse, size: int, sink: Sink) -> None:
+        place = sink.file()
+        sock = self._http.sock
+        if place is None or sock is None or not response.length or not can_splice(sock):
+            _receive(response, size, sink)
+            return
+        # What came with the head lies in the response's buffer, and the rest in the socket.
+        ahead = min(len(response.fp.peek()), size)
+        _receive(response, ahead, sink)
+        try:
+            came = splice(sock, size - ahead, (place[0], place[1] + ahead), sink.passed)
+        except FileFailed as error:
+            raise cast("OSError", error.__cause__) from None
+        except OSError as error:
+            raise TransferCorrupt(f"broke off in the middle of a blob: {reason(error)}") from error
+        if ahead + came < size:
+            raise TransferCorrupt(f"cut the body short: {ahead + came:,} of {size:,} bytes arrived")
+        response.length -= came
 
     def _get(self, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         headers = self._with_login({"Accept-Encoding": "identity", **headers})
@@ -329,7 +354,7 @@ def _opened(base: str, settings: ClientSettings) -> tuple[http.client.HTTPConnec
 def _discard(response: http.client.HTTPResponse, count: int) -> None:
     scratch = memoryview(bytearray(min(count, _PIECE)))
     while count:
-        received = response.readinto(scratch[: min(count, _PIECE)])
+        received = _read_into(response, scratch[: min(count, _PIECE)])
         if not received:
             raise TransferCorrupt("sent a blob that ends before the range asked for")
         count -= received
@@ -339,11 +364,19 @@ def _receive(response: http.client.HTTPResponse, size: int, sink: Sink) -> None:
     position = 0
     while position < size:
         room = sink.room(position, size - position)
-        received = response.readinto(room)
+        received = _read_into(response, room)
         if not received:
             raise TransferCorrupt(f"cut the body short: {position:,} of {size:,} bytes arrived")
         sink.took(position, room[:received])
         position += received
+
+
+def _read_into(response: http.client.HTTPResponse, room: memoryview) -> int:
+    """Only what the connection does is translated here: where the bytes go may fail, too, and is no proxy's fault."""
+    try:
+        return response.readinto(room)
+    except _LOST as error:
+        raise TransferCorrupt(f"broke off in the middle of a blob: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:
