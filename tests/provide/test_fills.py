@@ -13,7 +13,7 @@ import pytest
 from fakes.upstream import Gate, Ranged, Upstream, status
 from zooproxy.cache.database import Database, open_database
 from zooproxy.cache.index import Index
-from zooproxy.cache.leases import Leases
+from zooproxy.cache.leases import Lease, Leases
 from zooproxy.cache.local import LocalBlobStore
 from zooproxy.cache.shelf import Shelf
 from zooproxy.cache.space import Space
@@ -262,6 +262,24 @@ async def test_a_source_that_changed_is_refused_remembered_and_told(
     assert trusted is not None
     assert (trusted.sha256, trusted.refused) == (held.sha256, changed.value.actual)
     await heard.aclose()
+
+
+async def test_what_another_process_publishes_between_look_and_lease_is_not_fetched_again(
+    start: Open, upstream: Upstream, small_checkpoint: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await start(), await start()
+    take = Leases.take
+
+    async def taken_late(leases: Leases, url: str, dead: tuple[int, int] | None = None) -> Lease:
+        monkeypatch.setattr(Leases, "take", take)
+        await first.fill(Wanted(url))
+        return await take(leases, url, dead)
+
+    monkeypatch.setattr(Leases, "take", taken_late)
+    url = upstream.put("/x.pth", small_checkpoint)
+    assert await second.fill(Wanted(url)) == await first.fill(Wanted(url))
+    assert upstream.seen == ["/x.pth"]
+    assert [lease.owner for lease in await second._leases.all()] == []
 
 
 async def test_reports_tell_of_running_ended_and_other_processes_fills(

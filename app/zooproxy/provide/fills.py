@@ -208,6 +208,10 @@ class Fills:
                 return found
             lease = await self._leases.take(wanted.url, dead)
             if lease.owner == self._leases.owner:
+                found = None if running.anew else await self._found(wanted)  # published between that look and the lease
+                if found is not None:
+                    await self._leases.free(lease, 0)
+                    return found
                 try:
                     return await self._lead(running, lease)
                 except LeaseLost as error:
