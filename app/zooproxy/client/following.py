@@ -48,13 +48,16 @@ class Asking:
         folder = self.route.settings.folder
         if folder is None or "prefix" in self.query:
             return self._asked()
-        try:
-            return self._asked(at_once=True)
-        except NotYet:
-            return self._followed(folder)
+        return self._asked_at_once() or self._followed(folder)
 
-    def _asked(self, *, at_once: bool = False) -> Description:
-        return self.route.do(lambda proxy: described(proxy, self.query, self.locked, at_once=at_once))
+    def _asked(self) -> Description:
+        return self.route.do(lambda proxy: described(proxy, self.query, self.locked))
+
+    def _asked_at_once(self) -> Optional[Description]:
+        try:
+            return self.route.do(lambda proxy: described(proxy, self.query, self.locked, at_once=True))
+        except NotYet:
+            return None
 
     def _followed(self, folder: Path) -> Description:
         try:
@@ -67,10 +70,10 @@ class Asking:
             return self._asked()
 
     def _followed_into(self, store: NodeStore, file: IO[bytes]) -> Description:
-        try:
-            return self._asked(at_once=True)  # another process has followed meanwhile
-        except NotYet:
-            digest = self.route.do(lambda proxy: self._received(proxy, file))
+        meanwhile = self._asked_at_once()  # another process may have followed
+        if meanwhile is not None:
+            return meanwhile
+        digest = self.route.do(lambda proxy: self._received(proxy, file))
         description = self._asked()
         index = description.index
         if digest == index.blob:
