@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -18,7 +19,7 @@ import torch
 
 import zooproxy
 from end_to_end.conftest import played_by
-from end_to_end.proxy_process import ProxyProcess, clean_environment, running_proxy
+from end_to_end.proxy_process import ProxyProcess, clean_environment, http_client, running_proxy
 from fakes.upstream import Gate, Upstream, running_upstream
 from zygote import zygote
 
@@ -242,3 +243,60 @@ def test_beyond_the_gap_clients_load_what_was_carried_and_nothing_leaves(
     assert torch.equal(loaded["state_dict"]["head.w"], NET["state_dict"]["head.w"])
     assert list(zooproxy.load(carried, prefix="backbone.")) == ["w"]
     assert row.upstream.seen == before
+
+
+def published(proxy: ProxyProcess, body: bytes, tag: str) -> str:
+    """What is published as ``site://team/model@tag``; its digest."""
+    digest = hashlib.sha256(body).hexdigest()
+    with http_client() as client:
+        url = f"{proxy.url}/v1/zoos/site/files/team/model?tag={tag}&sha256={digest}&file=net.pth"
+        answer = client.put(url, content=body, headers={"Content-Length": str(len(body))})
+    assert answer.status_code == 200, answer.text
+    return digest
+
+
+def resolved(proxy: ProxyProcess, ref: str, state: str, digest: str) -> dict[str, Any]:
+    """What is said of ``ref``, as soon as it is ``state``: names are learnt within seconds."""
+    deadline = time.monotonic() + 60
+    while True:
+        answer: dict[str, Any] = proxy.get("/v1/resolve", ref).json()
+        if answer.get("state") == state and answer["sha256_hint"] == digest:
+            return answer
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.05)
+
+
+def test_what_is_published_at_the_core_is_had_by_name_at_the_edge_behind_an_edge_and_beyond_the_gap(
+    row: Row, tmp_path: Path, large_checkpoint: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = list(row.upstream.seen)
+    first, second = saved({**NET, "meta": {"epoch": 4}}), large_checkpoint  # nobody holds the first by another name
+    digest = published(row.core, first, "v1")
+    mirrors = played_by(row.upstream)
+    leaf_dir = tmp_path / "leaf"
+    with running_proxy(leaf_dir, mirrors=mirrors, parent=row.edge.url) as leaf:
+        told = resolved(leaf, "site://team/model@v1", "absent", digest)
+        assert (told["layer"], told["url"]) == ("parent", f"published://-/{digest}/net.pth")
+        assert raw(leaf, "site://team/model") == first  # through the edge, which did not hold it either
+        moved = published(row.core, second, "v2")
+        assert resolved(leaf, "site://team/model@latest", "absent", moved)["sha256_hint"] == moved
+        assert raw(leaf, "site://team/model@latest") == second
+        assert raw(leaf, "site://team/model@v1") == first
+    assert resolved(row.edge, "site://team/model@v1", "held", digest)
+    with running_proxy(leaf_dir, mirrors=mirrors, parent="http://127.0.0.1:9", connect_seconds="1") as orphan:
+        assert raw(orphan, "site://team/model@v1") == first  # the names are kept while the parent is away
+    row.carry("site://team/model@v1")
+    monkeypatch.setenv("ZOOPROXY", row.gap.url)
+    assert resolved(row.gap, "site://team/model@v1", "held", digest)
+    assert torch.equal(zooproxy.load("site://team/model@v1")["state_dict"]["head.w"], NET["state_dict"]["head.w"])
+    assert row.upstream.seen == before
+
+
+def test_what_the_core_withdraws_its_children_forget_by_name(row: Row) -> None:
+    digest = published(row.core, saved({"w": torch.ones(3)}), "gone")
+    assert resolved(row.edge, "site://team/model@gone", "absent", digest)
+    assert row.core.request("DELETE", "/v1/zoos/site/files/team/model", tag="gone").status_code == 204
+    deadline = time.monotonic() + 60
+    while row.edge.get("/v1/resolve", "site://team/model@gone").status_code != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -31,6 +31,7 @@ class Stage:
     def __init__(self, proxy: ProxyProcess, upstream: Upstream, folder: Path) -> None:
         self.proxy = proxy
         self.upstream = upstream
+        self.folder = folder
         self._file = folder / "zooproxy.toml"
         self.usual: dict[str, Any] = {"mirrors": {host: [f"{upstream.url}/{host}", "off"] for host in HOSTS}}
 
@@ -178,3 +179,31 @@ def test_the_example_file_says_what_is_taken_over() -> None:
     for key in Settings.model_fields:
         (words,) = [part for part in described if f"\n#{key} = " in part or f"\n# {key} has no default" in part]
         assert ("SIGHUP" in words) is (key in RELOADED), key
+
+
+def test_names_that_were_synced_or_written_to_the_sites_file_are_read_again(stage: Stage) -> None:
+    folder = stage.folder
+    synced = {
+        "zoo": "mmdet",
+        "origin": {"package": "mmdet", "version": "9"},
+        "aliases": {},
+        "synonyms": {},
+        "records": {},
+    }
+    (folder / "catalog").mkdir()
+    (folder / "catalog" / "mmdet.json").write_text(
+        json.dumps({**synced, "models": {"new": "https://download.openmmlab.com/new.pth"}})
+    )
+    (folder / "open_mmlab.json").write_text(json.dumps({"ours": "ours.pth"}))
+    assert stage.proxy.get("/v1/resolve", "mmdet://new").status_code == 404
+    stage.reload()
+    assert stage.proxy.get("/v1/resolve", "mmdet://new").json()["layer"] == "synced"
+    assert stage.proxy.get("/v1/resolve", "openmmlab://ours").json()["url"] == "local://-/ours.pth"
+    (folder / "open_mmlab.json").write_text("[]")
+    assert "has to map names to URLs or paths" in stage.reload("old ones stay in force")
+    assert stage.proxy.get("/v1/resolve", "openmmlab://ours").status_code == 200
+    (folder / "open_mmlab.json").unlink()
+    (folder / "catalog" / "mmdet.json").unlink()
+    stage.reload()
+    for ref in ("mmdet://new", "openmmlab://ours"):
+        assert stage.proxy.get("/v1/resolve", ref).status_code == 404

@@ -55,6 +55,17 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def write_file(self, path: Path, data: bytes) -> None:
+        """``data`` at ``path``, durable, in place of what is there; whoever reads meanwhile reads one or the other."""
+        self.make_directory(path.parent)
+        temporary = path.with_suffix(f".{os.getpid()}.part")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            self.fsync(file.fileno())
+        self.rename(temporary, path)
+        self.fsync_directory(path.parent)
+
     def make_directory(self, path: Path) -> None:
         """Makes ``path`` and what is missing above it; on return all of it is durable, whoever made it."""
         self.make_directories([path])

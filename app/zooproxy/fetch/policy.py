@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from zooproxy.errors import HostDenied, HostNotAllowed, SettingsError
-from zooproxy.wire.routes import API, CHECKPOINT, RAW
+from zooproxy.names.published import published_file
+from zooproxy.wire.routes import API, BLOB, CHECKPOINT, RAW
 
 #: As the last entry of a host's mirrors: the host itself is not asked.
 OFF = "off"
@@ -111,6 +112,11 @@ class Mirrors:
         parts = [urlsplit(base) for base in (*own, *([self._parent] if self._parent else []))]
         return frozenset((part.hostname or "", part.port or _PORTS[part.scheme]) for part in parts)
 
+    @property
+    def parent(self) -> str | None:
+        """Its base URL, without a slash at the end."""
+        return self._parent
+
     def credentials(self, url: str) -> Mapping[str, str]:
         """The headers with which ``url`` is asked for: those of the parent's own API have its token."""
         if self._parent is None or self._parent_token is None or not url.startswith(f"{self._parent}{API}/"):
@@ -120,6 +126,10 @@ class Mirrors:
     def candidates(self, url: str) -> tuple[Candidate, ...]:
         """Whom to ask for ``url``, in order; nobody, where the operator left its host out."""
         own = self._own_candidates(url)
+        published = published_file(url)
+        if self._parent is not None and published is not None:
+            asked = self._parent + BLOB.format(sha256=published.sha256)
+            return Candidate(asked, host_of(self._parent)), *own
         if self._parent is None or scheme_of(url) not in _TOLD_TO_PARENTS:
             return own
         asked = f"{self._parent}{CHECKPOINT}?{urlencode({'ref': url, 'variant': RAW})}"

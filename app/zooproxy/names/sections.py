@@ -17,8 +17,9 @@ from zooproxy.names.zoos import SHIPPED
 PACKAGED: Final = "shipped"
 SYNCED: Final = "synced"
 SITE_FILE: Final = "site"
+PARENT: Final = "parent"
 ADMINISTRATOR: Final = "administrator"
-LAYERS: Final = (PACKAGED, SYNCED, SITE_FILE, ADMINISTRATOR)
+LAYERS: Final = (PACKAGED, SYNCED, SITE_FILE, PARENT, ADMINISTRATOR)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,13 +17,14 @@ from zooproxy.digest import Sha256
 from zooproxy.errors import BadRequest, CacheError, UnknownName
 from zooproxy.masking import masked
 from zooproxy.names.answers import model_answer
-from zooproxy.names.catalog import Catalog
+from zooproxy.names.catalog import Catalog, Resolution
 from zooproxy.names.listing import Listed, Query
-from zooproxy.names.published import LATEST, published_file
+from zooproxy.names.published import published_file
 from zooproxy.names.records import Record, record_from_json
 from zooproxy.names.reference import ZooReference, parse
-from zooproxy.names.sections import ADMINISTRATOR, Section, Synonym
+from zooproxy.names.sections import ADMINISTRATOR, Section
 from zooproxy.names.zoos import ZOO_OF_SCHEME
+from zooproxy.provide.parent_names import ParentNames, section_of_records
 from zooproxy.wire.answers import (
     ABSENT,
     BY_HELD,
@@ -57,11 +57,13 @@ class Names:
 
     def __init__(self, catalog: Catalog, site_names: SiteNames, holdings: Holdings, check_host: CheckHost) -> None:
         self.catalog = catalog
+        self._base = catalog
+        self._put: tuple[SiteName, ...] = ()
+        self._parents: Section | None = None
+        self._seen: tuple[Revision, Catalog, Section | None] = Revision(0, 0), catalog, None
         self._site_names = site_names
         self._holdings = holdings
         self._check_host = check_host
-        self._revision = Revision(0, 0)
-        self._zoos: frozenset[str] = frozenset()
         self._changing = asyncio.Lock()
 
     async def refresh(self) -> None:
@@ -72,10 +74,34 @@ class Names:
         """
         async with self._changing:
             revision = await self._site_names.revision()
-            if revision != self._revision:
-                names = await self._site_names.all()
-                self.catalog = await asyncio.to_thread(self._with, names)
-                self._revision = revision
+            while (seen := (revision, self._base, self._parents)) != self._seen:
+                self._put = await self._site_names.all()
+                self.catalog = await asyncio.to_thread(self.over, self._base)
+                self._seen = seen
+
+    def over(self, base: Catalog) -> Catalog:
+        """``base`` with what the parent publishes and what administrators have put, ready to be asked; for a thread."""
+        parents = [] if self._parents is None else [self._parents]
+        catalog = base.layered([*parents, *_administrators(self._put)])
+        catalog.prepare()
+        return catalog
+
+    def become(self, base: Catalog, catalog: Catalog) -> None:
+        """From now on ``base``, which was read again, is what all else lies over; ``over`` made ``catalog`` of it."""
+        self._base, self.catalog = base, catalog
+
+    def reread(self, base: Catalog) -> tuple[Catalog, Catalog]:
+        """What ``become`` wants: as it is now, where ``base`` says the same as before; for a thread."""
+        return (self._base, self.catalog) if base.added() == self._base.added() else (base, self.over(base))
+
+    async def learn(self, parents: Section | None) -> None:
+        """Takes over what the parent publishes.
+
+        Raises:
+            CacheError: as ``refresh``.
+        """
+        self._parents = parents
+        await self.refresh()
 
     async def put(self, zoo: str, name: str, put: Put) -> tuple[ModelAnswer, bool]:
         """The name as it stands now, and whether no administrator had put it before.
@@ -108,16 +134,6 @@ class Names:
         if not await self._site_names.remove(zoo, reference.name):
             raise UnknownName("no administrator has put this name; only such names can be removed")
         await self.refresh()
-
-    def _with(self, names: tuple[SiteName, ...]) -> Catalog:
-        by_zoo: dict[str, dict[str, Record]] = {zoo: {} for zoo in self._zoos}
-        for name in names:
-            record = record_from_json({**json.loads(name.details), "url": name.url, "sha256": name.sha256})
-            by_zoo.setdefault(name.zoo, {})[name.name] = record
-        self._zoos = frozenset(by_zoo)
-        catalog = self.catalog.layered(_section(zoo, records) for zoo, records in by_zoo.items())
-        catalog.prepare()
-        return catalog
 
     async def search(
         self, query: Query, limit: int, cursor: str | None = None, held: bool | None = None
@@ -165,6 +181,14 @@ class Names:
         names = held + [NamedAnswer(ref, url, BY_HINT) for ref, url in hinted if url not in urls]
         return NamesAnswer(None, digits, list(dict.fromkeys([*urls, *(url for _, url in hinted)])), names)
 
+    def published(self, digest: Sha256) -> Resolution | None:
+        """A name under which a file with this digest is published, here or at the parent."""
+        for ref, url in self.catalog.naming_digits(digest):
+            found = published_file(url)
+            if found is not None and found.sha256 == digest:
+                return self.catalog.resolve(parse(ref))
+        return None
+
     def zoos_of(self, url: str) -> frozenset[str]:
         """The zoos that have a name which leads to ``url`` (canonical)."""
         return frozenset(ref.partition("://")[0] for ref in self.catalog.naming(url))
@@ -178,21 +202,27 @@ class Names:
 
 
 @asynccontextmanager
-async def open_names(catalog: Catalog, database: Database, check_host: CheckHost) -> AsyncIterator[Names]:
-    """Names over ``catalog`` and what administrators put; kept up to date with other processes until it is closed.
+async def open_names(
+    catalog: Catalog, database: Database, check_host: CheckHost, parents: ParentNames | None = None
+) -> AsyncIterator[Names]:
+    """Names over ``catalog``, what administrators put and what ``parents`` publishes.
+
+    They are kept up to date with other processes, and the parent, until it is closed.
 
     Raises:
         CacheError: the database cannot be read.
     """
     names = Names(catalog, SiteNames(database), Holdings(database), check_host)
     await names.refresh()
-    following = asyncio.create_task(_follow(names))
+    following = [asyncio.create_task(_follow(names))]
+    if parents is not None:
+        following.append(asyncio.create_task(_follow_parents(names, parents)))
     try:
         yield names
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
 
 
 async def _follow(names: Names) -> None:
@@ -205,11 +235,23 @@ async def _follow(names: Names) -> None:
             _log.warning("the names of administrators could not be read again: %s", error)
 
 
-def _section(zoo: str, records: Mapping[str, Record]) -> Section:
-    models = {name: record.url for name, record in records.items()}
-    published = [name for name, url in models.items() if url and published_file(url) and "@" not in name]
-    latest = {f"{name}@{LATEST}": Synonym(name) for name in published}
-    return Section(zoo, {"put": "by an administrator"}, models, synonyms=latest, records=records, layer=ADMINISTRATOR)
+async def _follow_parents(names: Names, parents: ParentNames) -> None:
+    """On its own: a parent that does not answer holds up nobody else's names."""
+    while True:
+        try:
+            await names.learn(await parents.read())
+        except CacheError as error:
+            _log.warning("the names that the parent publishes could not be taken over: %s", error)
+        await asyncio.sleep(_REFRESH_SECONDS)
+
+
+def _administrators(names: Iterable[SiteName]) -> Iterator[Section]:
+    by_zoo: dict[str, dict[str, Record]] = {}
+    for name in names:
+        record = record_from_json({**json.loads(name.details), "url": name.url, "sha256": name.sha256})
+        by_zoo.setdefault(name.zoo, {})[name.name] = record
+    for zoo, records in by_zoo.items():
+        yield section_of_records(zoo, {"put": "by an administrator"}, records, ADMINISTRATOR)
 
 
 def _digest(text: str | None) -> Sha256 | None:

@@ -200,6 +200,12 @@ class Provider:
             raise BlobAbsent(f"no blob {digest} is held; ask for its reference to bring it in")
         return await self._held.shelf.store.open(digest)
 
+    async def published_elsewhere(self, digest: Sha256) -> Resolution | None:
+        """A name of a published file with this digest that is not held: a proxy behind this one asks for it so."""
+        if await self._held.shelf.index.blob(digest) is not None:
+            return None
+        return self.names.published(digest)
+
     async def sources_of(self, digest: Sha256) -> tuple[str, ...]:
         """The URLs from which a blob came, or those that it was made of."""
         index, made_of = self._held.shelf.index, await self._held.derived.made_of(digest)

@@ -3,6 +3,7 @@
 * ``catalog/<zoo>.json``: what ``zooproxy catalog sync`` read from packages; the synced layer.
 * ``open_mmlab.json``: names of its own for the openmmlab zoo, in mmengine's format: name to URL, or to a path relative
   to ``local/``, where the files lie.
+* ``parent/site.json``: what the proxy that this one asks published when it was asked last (``provide.parent_names``).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any, Final
 from zooproxy.errors import BadReference, SettingsError
 from zooproxy.names.local_files import contained
 from zooproxy.names.reference import parse
-from zooproxy.names.sections import SITE_FILE, SYNCED, Section, section_from_json
-from zooproxy.names.zoos import OPENMMLAB, ZOO_OF_SCHEME
+from zooproxy.names.sections import PARENT, SITE_FILE, SYNCED, Section, section_from_json
+from zooproxy.names.zoos import OPENMMLAB, SITE, ZOO_OF_SCHEME
 
 SYNCED_FOLDER: Final = "catalog"
 SITE_NAMES: Final = "open_mmlab.json"
@@ -31,9 +32,23 @@ def site_sections(data_dir: Path) -> Iterator[Section]:
     """
     for path in sorted((data_dir / SYNCED_FOLDER).glob("*.json")):
         yield _synced(path)
+    path = parents_file(data_dir)
+    if path.is_file():
+        yield _kept(path)
     path = data_dir / SITE_NAMES
     if path.is_file():
         yield Section(OPENMMLAB, {"file": SITE_NAMES}, dict(_site_names(path)), layer=SITE_FILE)
+
+
+def parents_file(data_dir: Path) -> Path:
+    return data_dir / "parent" / f"{SITE}.json"
+
+
+def _kept(path: Path) -> Section:
+    try:
+        return section_from_json(_text(path), PARENT)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingsError(f"{path} cannot be read; remove it: the parent is asked for its names again") from error
 
 
 def _synced(path: Path) -> Section:

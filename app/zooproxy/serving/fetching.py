@@ -31,7 +31,8 @@ from zooproxy.provide.events import Events
 from zooproxy.provide.fills import Fills, Policy, open_fills
 from zooproxy.provide.host_watch import HostWatch
 from zooproxy.provide.landing import Ground
-from zooproxy.provide.site_catalog import LOCAL_FOLDER
+from zooproxy.provide.parent_names import ParentNames
+from zooproxy.provide.site_catalog import LOCAL_FOLDER, parents_file
 from zooproxy.serving.settings import Settings
 
 
@@ -44,6 +45,7 @@ class Fetching:
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
         self._fetcher: Fetcher | None = None
+        self._http: Upstream | None = None
         self._private = AllowedHosts(settings.private_hosts)
         token = settings.parent_token.get_secret_value() if settings.parent_token else None
         self._mirrors = Mirrors(settings.mirrors, settings.parent, token)
@@ -88,7 +90,7 @@ class Fetching:
                 exempt=self._exempt,
                 credentials=lambda url: self._mirrors.credentials(url),  # those of now: settings are reloaded
             )
-            http = await stack.enter_async_context(opening)
+            self._http = http = await stack.enter_async_context(opening)
             local = LocalFiles(settings.data_dir / LOCAL_FOLDER)
             upstreams: dict[str, Upstream] = {"http": http, "https": http, local_files.SCHEME: local}
             upstreams["s3"] = await stack.enter_async_context(
@@ -98,6 +100,14 @@ class Fetching:
             upstreams[published.SCHEME] = PublishedFiles()
             self._fetcher = Fetcher(upstreams, self._hosts, self._mirrors, self._limits())
             yield await stack.enter_async_context(open_fills(self._fetcher, ground, shelf, database, policy))
+
+    def parent_names(self) -> ParentNames | None:
+        """What is published to the parent, if there is one; to be asked for after ``open``."""
+        settings = self._settings
+        if settings.parent is None or self._http is None:
+            return None
+        parent = lambda: None if self._settings.offline else self._mirrors.parent  # noqa: E731  # as reloaded
+        return ParentNames(self._http, parent, parents_file(settings.data_dir))
 
     def host_watch(self, rows: HostsSeen, events: Events) -> HostWatch:
         patience = Patience(self._settings.connect_seconds, self._settings.stall_seconds)

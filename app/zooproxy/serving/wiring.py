@@ -79,10 +79,13 @@ class Service:
         Raises:
             SettingsError: a setting contradicts the catalog or itself.
         """
-        rules, fetching = _rules(settings, self.provider.catalog), Fetching(settings, self.provider.catalog)
+        names = self.provider.names
+        base, catalog = names.reread(_catalog(settings))
+        rules, fetching = _rules(settings, catalog), Fetching(settings, catalog)
         tokens = _tokens(settings)
 
         def take_over() -> None:
+            names.become(base, catalog)
             self.provider.rules = rules
             self.gate.access.settings = tokens
             self.fetching.become(fetching, self.provider.fills)
@@ -115,7 +118,9 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(tensor_indexes.close)
         derived = Derived(shelf, tensor_indexes, stock.space)
         stack.push_async_callback(derived.close)
-        names = await stack.enter_async_context(open_names(catalog, database, fetching.check_host))
+        names = await stack.enter_async_context(
+            open_names(catalog, database, fetching.check_host, fetching.parent_names())
+        )
         watched = WatchedSources(names, rules.pins, index, CachePins(database)).all
         upkeep = await stack.enter_async_context(open_upkeep(settings, fetching, fills, index, watched))
         held = Held(shelf, tensor_indexes, derived, stock, *upkeep)
@@ -177,8 +182,12 @@ def _tokens(settings: Settings) -> SettingsTokens:
 
 
 def _agreed(settings: Settings) -> tuple[Catalog, Rules, Fetching]:
-    catalog = Catalog.shipped().layered(site_sections(settings.data_dir))
+    catalog = _catalog(settings)
     return catalog, _rules(settings, catalog), Fetching(settings, catalog)
+
+
+def _catalog(settings: Settings) -> Catalog:
+    return Catalog.shipped().layered(site_sections(settings.data_dir))
 
 
 def _rules(settings: Settings, catalog: Catalog) -> Rules:

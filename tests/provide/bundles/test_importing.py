@@ -296,7 +296,7 @@ async def test_synced_names_become_the_file_that_a_sync_writes(site: Site) -> No
     document = layer(SYNCED, new="https://a.example/new.pth")
     imported = await take(site, with_layer(SYNCED, document))
     assert (site.data_dir / "catalog" / "mmdet.json").read_bytes() == document
-    assert "when it starts again" in imported.told[0]
+    assert "takes them over on SIGHUP" in imported.told[0]
     assert "are the same here" in (await take(site, with_layer(SYNCED, document))).told[0]
 
 

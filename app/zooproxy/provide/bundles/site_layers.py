@@ -6,7 +6,6 @@ What this site says of a name itself stands, unless an operator accepts the bund
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +20,21 @@ from zooproxy.names.local_files import contained, local_file
 from zooproxy.names.published import locate
 from zooproxy.names.records import Record
 from zooproxy.names.reference import ZooReference, parse
-from zooproxy.names.sections import ADMINISTRATOR, SITE_FILE, SYNCED, Section, section_from_json, section_to_json
+from zooproxy.names.sections import (
+    ADMINISTRATOR,
+    PARENT,
+    SITE_FILE,
+    SYNCED,
+    Section,
+    section_from_json,
+    section_to_json,
+)
 from zooproxy.names.zoos import ZOO_OF_SCHEME
 from zooproxy.provide.bundles.manifest import BundledLayer
 from zooproxy.provide.bundles.site import Site
 from zooproxy.provide.site_catalog import SYNCED_FOLDER
 
-_ROWS: Final = (SITE_FILE, ADMINISTRATOR)
+_ROWS: Final = (SITE_FILE, PARENT, ADMINISTRATOR)
 
 
 def section_of(layer: BundledLayer, document: bytes) -> Section:
@@ -88,20 +95,8 @@ def _synced(path: Path, section: Section, *, accept: bool) -> str:
     if known is not None and not accept:
         return f"{section.zoo}: other synced names are here, and were kept; --accept takes the bundle's"
     with disk_errors("writing names"):
-        _write(path, text)
-    return f"{section.zoo}: {len(section.models)} synced names; a running proxy sees them when it starts again"
-
-
-def _write(path: Path, text: bytes) -> None:
-    disk = Disk()
-    disk.make_directory(path.parent)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(text)
-        file.flush()
-        disk.fsync(file.fileno())
-    disk.rename(temporary, path)
-    disk.fsync_directory(path.parent)
+        Disk().write_file(path, text)
+    return f"{section.zoo}: {len(section.models)} synced names; a running proxy takes them over on SIGHUP"
 
 
 def _names(catalog: Catalog, section: Section, *, accept: bool) -> Iterator[SiteName]:

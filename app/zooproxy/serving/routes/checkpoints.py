@@ -22,7 +22,7 @@ from zooproxy.serving.digest_wishes import HEADER as WANT_DIGEST
 from zooproxy.serving.digest_wishes import sha256_wish
 from zooproxy.serving.following import Cold, follow
 from zooproxy.serving.problems import problems
-from zooproxy.serving.reach import check_blob
+from zooproxy.serving.reach import check_blob, check_reach
 from zooproxy.serving.replies import Representation, disposition, raw_representation, rendered_representation
 from zooproxy.serving.routes.guarded import GuardedRoute, declared
 from zooproxy.serving.routes.wired import Resolved, Wired, limited, only, sent, warning_headers
@@ -222,6 +222,10 @@ async def blob(request: Request, sha256: Digits, provider: Wired) -> Response:
         digest = Sha256(sha256)
     except ValueError as error:
         raise BadRequest(f"sha256: {error}") from error
+    published = await provider.published_elsewhere(digest)
+    if published is not None:
+        check_reach(request, provider, published)
+        return await served(request, provider, published, None)
     await check_blob(request, provider, digest)
     held = await provider.blob(digest)
     if request.method != "HEAD":
