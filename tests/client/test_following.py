@@ -143,6 +143,11 @@ def test_a_full_disk_means_waiting_for_the_index(cold: Any, node: Settings, capl
     assert "checkpoint" not in cold.paths
 
 
+def test_what_goes_to_a_whole_job_is_followed_by_the_rank_that_loads(cold: Any, node: Settings) -> None:
+    assert is_whole(load(REF, settings=node(cold), broadcast=True))
+    assert cold.paths == ["tensors", "tensors", "checkpoint", "tensors"]
+
+
 def test_one_process_of_a_node_follows_and_the_others_wait_for_it(cold: Any, node: Settings) -> None:
     """Threads here: a lock of the file system is between open files, not between processes."""
     cold.misbehaviours["tensors"].append(not_yet)

@@ -155,11 +155,13 @@ def _broadcast(
     def produce() -> tuple[str, Buffer, int]:
         locked = locked_entry(ref, settings)
         with Route(settings) as route:
-            found = route.do(lambda proxy: described(proxy, query, locked))
+            found = Asking(route, query, locked, progress=True).description()
             receiving = Receiving(settings, route, query, found, verify, progress=True)
             if locked and verify:
                 published = Published(receiving.whole_buffer(locked), locked.sha256)
                 found, buffer = _read_here(found, published, ref, Form(prefix=prefix))
+            elif receiving.is_whole_here:
+                buffer = _cut_out(found.plan, receiving.whole_buffer())
             else:
                 buffer = receiving.buffer()
         return json.dumps([found.proxy, found.body, found.warnings]), buffer, found.plan.size
@@ -174,10 +176,15 @@ def _read_here(found: Description, published: Published, ref: str, form: Form) -
     """What ``found`` should have said of a file that is here, and the bytes that it then needs."""
     body = tensor_index_to_json(published.part(ref, form))
     part = description_of(found.proxy, JsonAnswer(body, found.warnings))
-    buffer = Buffer(part.plan.size)
-    for span in part.plan.spans:
-        buffer.view[span.at : span.at + span.size] = published.buffer.view[span.start : span.stop]
-    return part, buffer
+    return part, _cut_out(part.plan, published.buffer)
+
+
+def _cut_out(plan: Plan, whole: Buffer) -> Buffer:
+    """What ``plan`` needs of a blob that is here."""
+    buffer = Buffer(plan.size)
+    for span in plan.spans:
+        buffer.view[span.at : span.at + span.size] = whole.view[span.start : span.stop]
+    return buffer
 
 
 def describe(ref: str, prefix: Optional[str], settings: ClientSettings) -> TensorIndex:
