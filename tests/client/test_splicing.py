@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from zooproxy.client.loader import load
-from zooproxy.client.settings import ClientSettings
+from zooproxy.client.settings import ClientSettings, Timeouts
 from zooproxy.client.splicing import FileFailed, can_splice, splice
 
 DATA = random.Random(7).randbytes(3_000_001)
@@ -133,6 +133,28 @@ def test_a_disk_that_fills_up_in_mid_transfer_means_memory_and_is_no_proxys_faul
     weight = publish(proxy)
     assert torch.equal(load(REF, settings=node, verify=verify)["v"], weight + 1)
     assert "the node's store cannot be used (File too large)" in caplog.text.replace("[Errno 27] ", "")
+
+
+def test_a_proxy_that_falls_silent_after_the_head_is_not_taken_for_a_full_disk(
+    proxy: Any, node: ClientSettings, caplog: Any
+) -> None:
+    weight = publish(proxy)
+    over = threading.Event()
+
+    def silent(handler: Any) -> None:
+        first, last = map(int, handler.headers["Range"][6:].split("-"))
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {first}-{last}/*")
+        handler.send_header("Content-Length", str(last + 1 - first))
+        handler.end_headers()
+        over.wait(30)
+
+    proxy.misbehaviours["blobs"].append(silent)
+    settings = dataclasses.replace(node, timeouts=Timeouts(connect=2.0, read=2.0))
+    assert torch.equal(load(REF, settings=settings, verify=False)["v"], weight + 1)
+    over.set()
+    assert caplog.text == ""
+    assert proxy.paths.count("blobs") == 3
 
 
 @pytest.mark.parametrize("spoil", [lambda body: body[:-9], lambda body: body[:100]])

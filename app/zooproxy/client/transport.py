@@ -188,8 +188,7 @@ class Connection:
         if place is None or sock is None or not response.length or not can_splice(sock):
             _receive(response, size, sink)
             return
-        # What came with the head lies in the response's buffer, and the rest in the socket.
-        ahead = min(len(response.fp.peek()), size)
+        ahead = min(_buffered(response), size)
         _receive(response, ahead, sink)
         try:
             came = splice(sock, size - ahead, (place[0], place[1] + ahead), sink.passed)
@@ -369,6 +368,14 @@ def _receive(response: http.client.HTTPResponse, size: int, sink: Sink) -> None:
             raise TransferCorrupt(f"cut the body short: {position:,} of {size:,} bytes arrived")
         sink.took(position, room[:received])
         position += received
+
+
+def _buffered(response: http.client.HTTPResponse) -> int:
+    """How many bytes of the body came with its head; the rest is still in the socket."""
+    try:
+        return len(response.fp.peek())
+    except _LOST as error:
+        raise TransferCorrupt(f"broke off in the middle of a blob: {reason(error)}") from error
 
 
 def _read_into(response: http.client.HTTPResponse, room: memoryview) -> int:
