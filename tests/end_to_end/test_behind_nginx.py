@@ -86,6 +86,15 @@ def test_the_proxy_hands_the_file_over_and_sends_nothing_of_it(pair: tuple[str, 
     assert answer.content == b""
 
 
+def test_what_was_just_handed_over_is_in_use_and_stays(pair: tuple[str, ProxyProcess], large_checkpoint: bytes) -> None:
+    nginx, proxy = pair
+    digest = hashlib.sha256(large_checkpoint).hexdigest()
+    assert ask(nginx, f"/v1/blobs/{digest}", method="HEAD").status_code == 200
+    refused = ask(proxy.url, f"/v1/cache/blobs/{digest}", method="DELETE")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:zooproxy:problem:blob-in-use")
+    assert ask(nginx, f"/v1/blobs/{digest}").content == large_checkpoint
+
+
 def test_ranges_and_conditions_hold_through_nginx(pair: tuple[str, ProxyProcess], large_checkpoint: bytes) -> None:
     nginx, _ = pair
     raw = {"ref": REF, "variant": "raw"}

@@ -123,13 +123,16 @@ class Locks:
         return descriptor
 
 
-def mark_read(file: BinaryIO) -> None:
+def mark_read(file: BinaryIO) -> bool:
     """Says to every process that the blob behind ``file`` is being read, until it and its duplicates are closed.
 
-    A blob that is just being removed cannot be marked; its bytes stay readable through ``file`` all the same.
+    A blob that is just being removed cannot be marked; its bytes stay readable through ``file`` all the same. Whether
+    it could be.
     """
-    with suppress(OSError):  # no descriptor, or somebody's claim
-        _lock(file.fileno(), fcntl.LOCK_SH)
+    try:
+        return _lock(file.fileno(), fcntl.LOCK_SH)
+    except OSError:  # no descriptor
+        return False
 
 
 def _lock(descriptor: int, how: int) -> bool:

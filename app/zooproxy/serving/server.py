@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import uvicorn
 
@@ -49,7 +49,8 @@ async def _serve_alone(settings: Settings) -> None:
         async with open_service(settings) as service:
             tell(listening, settings)
             async with reloaded_when(hung_up, Reloading(settings, service, tls)):
-                await _server(settings, service, tls).serve(sockets=[listening])
+                with _acceleration(settings) as acceleration:
+                    await _server(settings, service, tls, acceleration).serve(sockets=[listening])
 
 
 async def _serve_as_worker(workers: int, listening: socket.socket, tether: Tether) -> None:
@@ -58,9 +59,10 @@ async def _serve_as_worker(workers: int, listening: socket.socket, tether: Tethe
 
     settings = share()
     tls = server_context(settings)
-    with hangups() as hung_up, listening, tether:
+    with hangups() as hung_up, listening, tether, ExitStack() as stack:
         async with open_service(settings) as service:
-            server = _server(settings, service, tls)
+            acceleration = stack.enter_context(_acceleration(settings))
+            server = _server(settings, service, tls, acceleration)
             async with (
                 tether.held(alone=server.end),
                 reloaded_when(hung_up, Reloading(settings, service, tls, share)),
@@ -68,13 +70,24 @@ async def _serve_as_worker(workers: int, listening: socket.socket, tether: Tethe
                 await server.serve(sockets=[listening])
 
 
-def _server(settings: Settings, service: Service, tls: ssl.SSLContext | None) -> _Server:
+@contextmanager
+def _acceleration(settings: Settings) -> Iterator[Acceleration | None]:
+    if settings.accel_redirect is None:
+        yield None
+        return
+    with closing(Acceleration(settings.accel_redirect)) as acceleration:
+        yield acceleration
+
+
+def _server(
+    settings: Settings, service: Service, tls: ssl.SSLContext | None, acceleration: Acceleration | None
+) -> _Server:
     config = uvicorn.Config(
         create_app(
             service.provider,
             Transfers(settings.transfers),
             service.gate,
-            Acceleration(settings.accel_redirect) if settings.accel_redirect else None,
+            acceleration,
         ),
         http=ZeroCopyProtocol,
         ws="none",
