@@ -157,12 +157,16 @@ def test_prune_to_any_size_removes_nothing(store: NodeStore) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_once_it_is_old(store: NodeStore) -> None:
-    left, new = (store._folder / name for name in ("old.partial", "new.partial"))
-    left.touch()
-    new.touch()
-    os.utime(left, (time.time() - 7200,) * 2)
     store.obtain(Source().wanted())
-    assert (left.exists(), new.exists()) == (False, True)
+    kept = {path.name for path in store._folder.iterdir()}
+    for name in ("old.partial", "new.partial", "old.lock", "new.lock"):
+        (store._folder / name).touch()
+    for path in store._folder.iterdir():
+        if not path.name.startswith("new"):
+            os.utime(path, (time.time() - 7200,) * 2)
+    store.obtain(Source().wanted(name=b"another"))
+    left = {path.name for path in store._folder.iterdir() if not path.name.startswith(Sha256.of(b"another"))}
+    assert left == {*kept, "new.partial", "new.lock"}
 
 
 # -- several processes ------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ _MADV_POPULATE_READ: Final = 22
 _MARK: Final = 512
 _SUFFIX: Final = ".tensors"
 _PARTIAL: Final = ".partial"
+_LOCK: Final = ".lock"
 
 #: Seconds; longer than the longest silence that a transfer survives.
 _ABANDONED: Final = 3600.0
@@ -172,8 +173,13 @@ class NodeStore:
         return removed
 
     def _sweep(self) -> None:
-        """Removes what killed processes left. One that lives writes on, so its file's time is never long past."""
-        for path in self._folder.glob(f"*{_PARTIAL}"):
+        """Removes what killed processes left, and locks of what is not there.
+
+        A process that lives writes on, so its file's time is never long past. Should a lock still be waited for, two
+        may download, as where there are no locks.
+        """
+        unused = (path for path in self._folder.glob(f"*{_LOCK}") if not path.with_suffix(_SUFFIX).exists())
+        for path in (*self._folder.glob(f"*{_PARTIAL}"), *unused):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _ABANDONED:
                     path.unlink()
@@ -186,14 +192,14 @@ class NodeStore:
         return sum(stored.size for stored in files)
 
     def _remove(self, stored: Stored) -> None:
-        for path in (stored.path, stored.path.with_suffix(".lock")):
+        for path in (stored.path, stored.path.with_suffix(_LOCK)):
             path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def held_alone(path: Path) -> Iterator[None]:
     """Held by one process of the node at a time; the kernel lets go when its holder dies."""
-    with path.with_suffix(".lock").open("wb") as file:
+    with path.with_suffix(_LOCK).open("wb") as file:
         if fcntl is not None:
             with contextlib.suppress(OSError):  # no locks on this file system
                 fcntl.flock(file, fcntl.LOCK_EX)
