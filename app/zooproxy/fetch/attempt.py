@@ -78,8 +78,8 @@ class Destination(Protocol):
 class Segments:
     """How many ``connections`` take one file at once, in parts of ``size`` bytes; a file no larger is one part.
 
-    They join where one alone brings less than ``size`` bytes in ``moment`` seconds: what is faster than that is not
-    held up by its connection, and more of them would only take turns at the same disk and the same cores.
+    They join where one alone brings less than ``size`` bytes in ``moment`` seconds (0: at once): what is faster than
+    that is not held up by its connection, and more of them would only take turns at the same disk and the same cores.
 
     No part begins further than ``ahead`` bytes beyond what is there without a gap: a kill loses no more than that, and
     what is read back to be hashed is still in memory.
@@ -195,7 +195,7 @@ class Attempt:
     async def _join(self, group: asyncio.TaskGroup, parts: _Parts) -> None:
         """Starts the other connections when the first one is found to be slow."""
         there = -self._segments.size
-        while there + self._segments.size <= self._into.size:
+        while self._segments.moment and there + self._segments.size <= self._into.size:
             there = self._into.size
             if await parts.all_taken(self._segments.moment):
                 return
