@@ -1,6 +1,6 @@
 """A program: mmpretrain's own ways to pretrained weights, each through the hook.
 
-``shapes`` prints the state dict of its ResNet-18 as JSON, name to shape; ``load FILE`` saves what it was given.
+Prints the state dict of its ResNet-18 as JSON, name to shape; reads the proxy's URL; saves what it was given to FILE.
 
 mmpretrain imports torchvision, whose native operators no CPU build of torch has: those that its import registers
 shapes for are declared here, and nothing calls them.
@@ -9,6 +9,7 @@ shapes for are declared here, and nothing calls them.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 
@@ -32,9 +33,9 @@ def initialised(**checkpoint: str) -> dict[str, torch.Tensor]:
     return backbone.state_dict()
 
 
-def shapes() -> None:
+def tell_shapes() -> None:
     model = get_model("resnet18_8xb32_in1k")
-    print(json.dumps({name: list(value.shape) for name, value in model.state_dict().items()}))
+    print(json.dumps({name: list(value.shape) for name, value in model.state_dict().items()}), flush=True)
 
 
 def load(file: str) -> None:
@@ -48,4 +49,6 @@ def load(file: str) -> None:
     torch.save(loaded, file)
 
 
-{"shapes": shapes, "load": load}[sys.argv[1]](*sys.argv[2:])
+tell_shapes()
+os.environ["ZOOPROXY"] = sys.stdin.readline()
+load(sys.argv[1])

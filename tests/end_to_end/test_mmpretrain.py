@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +40,18 @@ def packages() -> Path:
     return PACKAGES
 
 
-def run(packages: Path, environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments],
-        env={**environment, "PYTHONPATH": str(packages)},
+@contextmanager
+def program(packages: Path, file: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(file)],
+        env={**clean_environment(), "PYTHONPATH": str(packages)},
         cwd=ROOT,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    ) as process:
+        yield process
+    assert process.returncode == 0
 
 
 def made_up(shapes: dict[str, list[int]], seed: int) -> OrderedDict[str, torch.Tensor]:
@@ -68,20 +71,20 @@ def saved(value: Any) -> bytes:
 def test_init_cfg_and_get_model_receive_the_published_weights_bit_for_bit(
     packages: Path, upstream: Upstream, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
-    shapes = json.loads(run(packages, clean_environment(), "shapes").splitlines()[-1])
-    of_backbone = {name.removeprefix("backbone."): shape for name, shape in shapes.items() if "backbone." in name}
-    classifier, backbone = made_up(shapes, 1), made_up(of_backbone, 2)
-    logs = {"loss": HistoryBuffer([1.0], [1])}  # what the Runner writes, and torch >= 2.6 refuses
-    files = {
-        TORCHVISION: saved(OrderedDict([*backbone.items(), ("fc.weight", torch.zeros(1000, 512))])),
-        PUBLISHED: saved({"meta": {"epoch": 100}, "state_dict": classifier, "message_hub": logs}),
-    }
-    pins = {}
-    for path, data in files.items():
-        upstream.put(path, data)
-        pins[f"https:/{path}"] = hashlib.sha256(data).hexdigest()
-    proxy = start_proxy(pins=pins)
-    run(packages, {**clean_environment(), "ZOOPROXY": proxy.url}, "load", str(tmp_path / "loaded.pth"))
+    with program(packages, tmp_path / "loaded.pth") as process:
+        shapes = json.loads(process.stdout.readline())
+        of_backbone = {name.removeprefix("backbone."): shape for name, shape in shapes.items() if "backbone." in name}
+        classifier, backbone = made_up(shapes, 1), made_up(of_backbone, 2)
+        logs = {"loss": HistoryBuffer([1.0], [1])}  # what the Runner writes, and torch >= 2.6 refuses
+        files = {
+            TORCHVISION: saved(OrderedDict([*backbone.items(), ("fc.weight", torch.zeros(1000, 512))])),
+            PUBLISHED: saved({"meta": {"epoch": 100}, "state_dict": classifier, "message_hub": logs}),
+        }
+        pins = {}
+        for path, data in files.items():
+            upstream.put(path, data)
+            pins[f"https:/{path}"] = hashlib.sha256(data).hexdigest()
+        process.communicate(start_proxy(pins=pins).url, timeout=120)
 
     loaded = torch.load(tmp_path / "loaded.pth", weights_only=True)
     assert_bit_equal(loaded["a torchvision name"], backbone)
