@@ -8,6 +8,7 @@ PROGRAMS := nginx wrk curl wget aria2c openssl radosgw ceph ceph-mon ceph-osd
 PACKAGES := nginx-core wrk curl wget aria2 openssl radosgw ceph-common ceph-mon ceph-osd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
+unexport PYTHONDONTWRITEBYTECODE  # tests start interpreters by the hundred: none need compile what another has
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test openmmlab components lint format types imports bench fuzz oldtorch wheel catalog rehearse clean

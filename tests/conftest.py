@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 
 from fakes.upstream import Upstream, running_upstream
 from zygote import zygote
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what was imported and collected stays: no collection of garbage need look through it again
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,7 @@ from end_to_end.conftest import StartProxy
 from end_to_end.proxy_process import ProxyProcess, clean_environment
 from end_to_end.resnet import ResNet50, assert_bit_equal, seeded
 from fakes.upstream import Upstream
+from tracing import untraced
 
 RESNET50 = "/download.pytorch.org/models/resnet50-0676ba61.pth"
 
@@ -38,7 +39,7 @@ def resnet_file() -> bytes:
 
 def on_a_node(proxy: ProxyProcess, script: str, *arguments: str, cwd: Path | None = None) -> str:
     """Runs ``script`` in a fresh interpreter pointed at the proxy; its output."""
-    environment = {**clean_environment(), "ZOOPROXY": proxy.url, "PYTHONWARNINGS": "default"}
+    environment = {**untraced(clean_environment()), "ZOOPROXY": proxy.url, "PYTHONWARNINGS": "default"}
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         env=environment,
@@ -172,7 +173,7 @@ def test_what_mmengines_own_runner_writes_loads_although_torch_refuses_it(
     upstream: Upstream, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
     script = Path(__file__).with_name("train_with_mmengine.py")
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, timeout=120)
+    subprocess.run([sys.executable, str(script), str(tmp_path)], env=untraced(), check=True, timeout=120)
     written = tmp_path / "epoch_1.pth"
     with pytest.raises(Exception, match="HistoryBuffer"):
         torch.load(written)

@@ -22,6 +22,7 @@ from end_to_end.conftest import StartProxy
 from end_to_end.proxy_process import clean_environment
 from end_to_end.resnet import assert_bit_equal
 from fakes.upstream import Upstream
+from tracing import untraced
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / ".openmmlab"
@@ -44,7 +45,7 @@ def packages() -> Path:
 def program(packages: Path, file: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, str(PROGRAM), str(file)],
-        env={**clean_environment(), "PYTHONPATH": str(packages)},
+        env={**untraced(clean_environment()), "PYTHONPATH": str(packages)},
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tracing import untraced
 from zooproxy.errors import UnreadablePackage
 from zooproxy.names.records import Record, Result
 from zooproxy.names.sections import Synonym
@@ -165,7 +165,7 @@ def test_section_equals_what_mmengine_builds_from_the_imported_wheel(make_wheel:
 
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
-        env={**os.environ, "PYTHONPATH": str(wheel)},
+        env={**untraced(), "PYTHONPATH": str(wheel)},
         check=True,
         capture_output=True,
         text=True,

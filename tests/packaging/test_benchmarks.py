@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.programs import program
+from tracing import untraced
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def run(smoke: bool)" in path.read_text())
@@ -23,8 +23,7 @@ def test_a_benchmark_runs_small_stores_its_figures_and_draws_those_that_have_an_
         program(needed)
     out, drawn = tmp_path / "figures.json", tmp_path / "figures.svg"
     command = [sys.executable, "-m", "benchmarks", "--smoke", "--out", str(out), "--chart", str(drawn), name]
-    untraced = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    done = subprocess.run(command, cwd=ROOT, env=untraced, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=untraced(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     figures = json.loads(out.read_text())["figures"]
     assert len(figures) == len(done.stdout.splitlines()) > 0
