@@ -34,6 +34,14 @@ class Revision:
     newest: int
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What names that were put together ``replaced``; or, where none of them was put, what was ``in_the_way``."""
+
+    replaced: tuple[SiteName, ...] = ()
+    in_the_way: SiteName | None = None
+
+
 class SiteNames:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,22 +64,20 @@ class SiteNames:
         async with self._database.write() as connection:
             return await _put(connection, name)
 
-    async def put_together(self, names: Sequence[SiteName], fixed: SiteName | None = None) -> SiteName | None:
-        """Puts all ``names``, or none where ``fixed`` is there with another digest: then it answers what is there."""
+    async def put_together(self, names: Sequence[SiteName], fixed: SiteName | None = None) -> Together:
+        """Puts all ``names``, or none where ``fixed`` is there with another digest."""
         async with self._database.write() as connection:
-            if fixed is not None:
-                query = select(site_names).where(_is(fixed.zoo, fixed.name))
-                row = (await connection.execute(query)).one_or_none()
-                if row is not None and row.sha256 != fixed.sha256:
-                    return _site_name(row)
+            there = None if fixed is None else await _at(connection, fixed.zoo, fixed.name)
+            if there is not None and fixed is not None and there.sha256 != fixed.sha256:
+                return Together(in_the_way=there)
+            before = [await _at(connection, name.zoo, name.name) for name in names]
             for name in names:
                 await _put(connection, name)
-        return None
+        return Together(tuple(one for one in before if one is not None))
 
     async def at(self, zoo: str, name: str) -> SiteName | None:
         async with self._database.read() as connection:
-            row = (await connection.execute(select(site_names).where(_is(zoo, name)))).one_or_none()
-        return None if row is None else _site_name(row)
+            return await _at(connection, zoo, name)
 
     async def remove_with_tags(self, zoo: str, name: str, urls: str) -> tuple[SiteName, ...]:
         """Removes ``name`` and every ``name@…`` whose URL begins with ``urls``; answers what they were."""
@@ -97,6 +103,11 @@ class SiteNames:
         async with self._database.write() as connection:
             removed = await connection.execute(delete(site_names).where(_is(zoo, name)))
         return removed.rowcount > 0
+
+
+async def _at(connection: AsyncConnection, zoo: str, name: str) -> SiteName | None:
+    row = (await connection.execute(select(site_names).where(_is(zoo, name)))).one_or_none()
+    return None if row is None else _site_name(row)
 
 
 async def _put(connection: AsyncConnection, name: SiteName) -> bool:

@@ -110,14 +110,17 @@ class Publishing:
         await self._check(wanted)
         await self._keep(wanted, blocks)
         keeping, url = self._keeping, wanted.file.canonical
-        before = [await self._site_names.at(row.zoo, row.name) for row in wanted.rows]
-        there = await self._site_names.put_together(wanted.rows, wanted.fixed)
-        if there is not None:
+        try:
+            put = await self._site_names.put_together(wanted.rows, wanted.fixed)
+        except BaseException:
+            await self._release([url])  # no name leads there: it would stay for ever
+            raise
+        if put.in_the_way is not None:
             await self._release([url])
-            raise _taken(there)
+            raise _taken(put.in_the_way)
         await keeping.stock.pin(url, wanted.name.ref)  # whoever withdrew the same file meanwhile has unpinned it
         await self._names.refresh()
-        await self._release(row.url for row in before if row is not None)
+        await self._release(row.url for row in put.replaced)
         _log.info("published: %s: %s, %d bytes", wanted.name.ref, wanted.file.sha256, wanted.size)
 
     async def tidy(self) -> None:

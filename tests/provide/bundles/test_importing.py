@@ -129,6 +129,27 @@ async def test_another_digest_than_the_trusted_one_is_refused_with_both_and_acce
     assert trusted.accepted_at
 
 
+async def test_what_comes_to_be_trusted_while_a_bundle_is_read_is_not_overruled_either(site: Site) -> None:
+    data, other = whole(BODIES), checkpoint(77)
+    loop = asyncio.get_running_loop()
+
+    class Slow(io.BytesIO):
+        """A fill ends while the last blob is read."""
+
+        ended = False
+
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > len(data) - 2000 and not self.ended:
+                self.ended = True
+                asyncio.run_coroutine_threadsafe(hold(site, URL, other), loop).result(30)
+            return super().read(size)
+
+    with pytest.raises(BundleConflict, match="it is trusted here with"):
+        await take_in(site, BundleReader(Slow(data)), Terms())
+    assert [source.sha256 for source in await site.shelf.index.sources()] == [Sha256.of(other)]
+    assert sum(path.is_file() and not path.suffix for path in (site.data_dir / "blobs").rglob("*")) == 1
+
+
 async def test_a_pin_is_a_word_already_and_none_overrules_it(tmp_path: Path) -> None:
     async with opened_site(tmp_path / "data", pins={URL: "0" * 64}) as site:
         for accept in (False, True):

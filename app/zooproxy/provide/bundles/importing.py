@@ -67,12 +67,12 @@ async def take_in(site: Site, reader: BundleReader, terms: Terms) -> Imported:
         CacheError: the store or the database failed.
     """
     contents = reader.manifest.contents
-    accepted = await settled(site, contents.sources, accept=terms.accept)
+    await settled(site, contents.sources, accept=terms.accept)
     here = await _here(site, contents)
     missing = _missing(contents, here)
     room = await _room(site, here, missing)
     try:
-        told = await _arrived(site, reader, here, accepted, terms)
+        told = await _arrived(site, reader, here, terms)
     finally:
         room.release()
     site.stock.eviction.spare(here)
@@ -105,14 +105,14 @@ def _missing(contents: Contents, here: Container[Sha256]) -> Mapping[Sha256, int
     return {one.sha256: one.size for one in contents.members if one.sha256 not in known and one.sha256 not in here}
 
 
-async def _arrived(
-    site: Site, reader: BundleReader, here: dict[Sha256, HeldBlob], accepted: Mapping[str, Sha256], terms: Terms
-) -> list[str]:
+async def _arrived(site: Site, reader: BundleReader, here: dict[Sha256, HeldBlob], terms: Terms) -> list[str]:
     """Blobs, then rows, then names; what became of the names."""
     contents = reader.manifest.contents
     async with Arrival(site.shelf, reader, here) as arrival:
         sections, indexes = await arrival.read(signed=terms.signed)
         async with indexes:
+            # Once more: what a proxy on the same data directory has come to trust meanwhile counts, too.
+            accepted = await settled(site, contents.sources, accept=terms.accept)
             for url, digest in accepted.items():
                 await site.shelf.accept(url, digest)
             await site.shelf.publish_all({source.url: here[source.sha256] for source in contents.sources})
