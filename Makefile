@@ -79,6 +79,7 @@ $(SERVE_ENV)/.ready: pyproject.toml constraints.txt
 $(DEV_ENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV_ENV)
 	$(DEV_ENV)/bin/python $(PIP) --editable '.[dev]'
+	@$(DEV_ENV)/bin/python -W ignore -c 'import yapf'  # keeps its grammar in a file, which two first imports at once spoil
 	@touch $@
 
 .openmmlab/.ready: tests/openmmlab.txt | $(DEV_ENV)/.ready
