@@ -19,8 +19,8 @@ help:  ## list the actions
 serve: $(SERVE_ENV)/.ready  ## run the proxy on port 8765 (its state lies in .state/)
 	@exec $(SERVE_ENV)/bin/zooproxy serve
 
-test: $(DEV_ENV)/.ready openmmlab  ## run every test, with coverage
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+test: $(DEV_ENV)/.ready openmmlab  ## run every test (PYTEST_ARGS="--cov" measures what they reach, which the gate asks for)
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 openmmlab: .openmmlab/.ready  ## the OpenMMLab packages that tests load weights into
 
