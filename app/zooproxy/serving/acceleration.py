@@ -29,7 +29,6 @@ from zooproxy.serving.replies import Representation, body_headers, common_header
 ASKING: Final = "zooproxy-accel"
 """Set by nginx to whatever it likes, and never passed through from its clients."""
 
-
 KEPT_SECONDS: Final = 30.0
 
 _MOST_KEPT: Final = 256  # blobs, each with a descriptor; what is asked for beyond that is sent from here

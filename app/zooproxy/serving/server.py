@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 
 import uvicorn
 
@@ -59,15 +59,15 @@ async def _serve_as_worker(workers: int, listening: socket.socket, tether: Tethe
 
     settings = share()
     tls = server_context(settings)
-    with hangups() as hung_up, listening, tether, ExitStack() as stack:
+    with hangups() as hung_up, listening, tether:
         async with open_service(settings) as service:
-            acceleration = stack.enter_context(_acceleration(settings))
-            server = _server(settings, service, tls, acceleration)
-            async with (
-                tether.held(alone=server.end),
-                reloaded_when(hung_up, Reloading(settings, service, tls, share)),
-            ):
-                await server.serve(sockets=[listening])
+            with _acceleration(settings) as acceleration:
+                server = _server(settings, service, tls, acceleration)
+                async with (
+                    tether.held(alone=server.end),
+                    reloaded_when(hung_up, Reloading(settings, service, tls, share)),
+                ):
+                    await server.serve(sockets=[listening])
 
 
 @contextmanager
