@@ -17,10 +17,18 @@ from benchmarks.figures import Figure
 
 NAMES = ("names", "tensor_index", "variants", "serving", "crowds", "fills", "loading", "eviction", "bundles")
 
+#: Only where they are asked for: they need what not every machine has.
+ASKED_FOR = ("devices",)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser("benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)}, which all run by default; or {', '.join(ASKED_FOR)}",
+    )
     parser.add_argument("--smoke", action="store_true", help="small sizes and one round: does it still run?")
     parser.add_argument("--out", type=Path, help="where to store the figures as JSON")
     parser.add_argument("--chart", type=Path, help="where to draw them (SVG)")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -27,8 +27,8 @@ import torch, zooproxy
 from zooproxy.client import loader
 from zooproxy.client.settings import ClientSettings
 from pathlib import Path
-what, url, folder, *rest = sys.argv[1:]
-torch.empty(1 << 20).sum()
+what, device, url, folder, ref = sys.argv[1:]
+torch.empty(1 << 20, device=device).sum().item()
 def memory(name):
     return int(re.search(name + r':\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1]) << 10
 settings = ClientSettings((url,), folder=Path(folder))
@@ -36,21 +36,24 @@ start = time.perf_counter()
 if what in ('load', 'unverified', 'memory', 'again'):
     folder = None if what == 'memory' else Path(folder)
     settings = ClientSettings((url,), folder=folder)
-    loaded = zooproxy.load(rest[0], verify=what != 'unverified', settings=settings)
-elif what == 'prefix':
-    loaded = zooproxy.load(rest[0], prefix='backbone.', settings=settings)
-elif what == 'peak':
+    loaded = zooproxy.load(ref, device, verify=what != 'unverified', settings=settings)
+elif what == 'moved':
+    loaded = {name: tensor.to(device) for name, tensor in zooproxy.load(ref, settings=settings).items()}
+elif what in ('peak', 'hostpeak'):
+    settings = ClientSettings((url,), folder=Path(folder) if what == 'peak' else None)
     before = memory('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # the high-water mark begins anew
-    loaded = zooproxy.load(rest[0], settings=settings)
+    loaded = zooproxy.load(ref, device, settings=settings)
     print(memory('VmHWM') - before)
     sys.exit()
 elif what == 'hub':
-    loaded = torch.hub.load_state_dict_from_url(rest[0], model_dir=folder, progress=False)
+    loaded = torch.hub.load_state_dict_from_url(ref, folder, device, progress=False)
 else:
     from safetensors.torch import load_file
-    loaded = load_file(rest[0])
-if what in ('again', 'safetensors'):
+    loaded = load_file(ref, device)
+if device != 'cpu':
+    torch.cuda.synchronize()
+elif what in ('again', 'safetensors'):
     for tensor in loaded.values():
         tensor.view(torch.uint8).flatten()[::4096].sum()
 print(time.perf_counter() - start)
@@ -83,7 +86,8 @@ sys.stdin.readline()
 class Bench:
     """A checkpoint of ``size`` bytes, held by the proxy and served by nginx, and a folder for what clients keep.
 
-    ``fresh`` takes a new process for each load; without it (a smoke test) all happens in this one.
+    ``fresh`` takes a new process for each load; without it (a smoke test) all happens in this one. ``device`` is where
+    its tensors are loaded to.
     """
 
     name: str
@@ -92,6 +96,7 @@ class Bench:
     proxy: Server
     folder: Path
     fresh: bool
+    device: str = "cpu"
 
     @property
     def ref(self) -> str:
@@ -107,7 +112,7 @@ class Bench:
         if not keep:
             subprocess.run(["rm", "-rf", str(kept)], check=True)
         target = target or (self.static if what == "hub" else self.ref)
-        arguments = [what, self.proxy.url, str(kept), target]
+        arguments = [what, self.device, self.proxy.url, str(kept), target]
         if not self.fresh:
             return _here(arguments)
         command = [sys.executable, "-c", _PROGRAM, *arguments]
@@ -170,26 +175,36 @@ def _told(ranks: list[subprocess.Popen[str]]) -> list[str]:
     return [rank.stdout.readline() for rank in ranks if rank.stdout]
 
 
-def run(smoke: bool) -> list[Figure]:
-    rounds, scale = (0, 64) if smoke else (5, 1)
-    shapes = {"resnet50-shape.pth": (160, 102_000_000 // scale), "large.pth": (600, 1_000_000_000 // scale)}
+@contextlib.contextmanager
+def held(smoke: bool) -> Iterator[dict[str, Bench]]:
+    """Checkpoints that a proxy holds, small, large and of a detector; a smoke test's are small and all in here."""
+    scale = 64 if smoke else 1
+    small, large, detector = (size // scale for size in (102_000_000, 1_000_000_000, 200_000_000))
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         (root / "www").mkdir()
-        for name, (count, size) in shapes.items():
-            _write_checkpoint(root / "www" / name, count, size)
-        _write_detector(root / "www" / "detector.pth", 200_000_000 // scale)
+        _write_checkpoint(root / "www" / "small.pth", 160, small)
+        _write_checkpoint(root / "www" / "large.pth", 600, large)
+        _write_detector(root / "www" / "detector.pth", detector)
         with running_nginx(root / "www", root) as nginx:
             mirrors = json.dumps({_HOST: [nginx.url, "off"]})
             with running_proxy(root / "data", mirrors=mirrors) as proxy:
-                benches = [Bench(name, size, nginx, proxy, root, not smoke) for name, (_, size) in shapes.items()]
-                for bench in benches:
-                    fetch(f"{proxy.url}/v1/tensors?ref={quote(bench.ref)}")
-                figures = _small(benches[0], rounds) + _large(benches[1], rounds) + [_second(benches[1], rounds)]
-                figures += _node(benches[1], 2 if smoke else 8, max(rounds, 1))
-                if not smoke:  # of a process that has done nothing else
-                    figures.append(_peak(benches[1]))
-                figures.append(_backbone(Bench("detector.pth", 0, nginx, proxy, root, not smoke)))
+                sizes = {"small": small, "large": large, "detector": detector}
+                benches = {n: Bench(f"{n}.pth", size, nginx, proxy, root, not smoke) for n, size in sizes.items()}
+                for bench in benches.values():
+                    fetch(f"{proxy.url}/v1/tensors?ref={quote(bench.ref)}&digests=wait")
+                yield benches
+
+
+def run(smoke: bool) -> list[Figure]:
+    rounds = 0 if smoke else 5
+    with held(smoke) as benches:
+        large = benches["large"]
+        figures = _small(benches["small"], rounds) + _large(large, rounds) + [_second(large, rounds)]
+        figures += _node(large, 2 if smoke else 8, max(rounds, 1))
+        if not smoke:  # of a process that has done nothing else
+            figures.append(_peak(large))
+        figures.append(_backbone(benches["detector"]))
     return figures
 
 
@@ -208,16 +223,14 @@ def _write_detector(path: Path, size: int) -> None:
     torch.save({"state_dict": {name: torch.rand(each) for name in names}, "meta": {}}, path)
 
 
-def _alternate(rounds: int, *candidates: Callable[[], float]) -> list[float]:
+def alternate(rounds: int, *candidates: Callable[[], float]) -> list[float]:
     """The median of each candidate; they take turns, and the first round, which warms caches, does not count."""
     results = [[candidate() for candidate in candidates] for _ in range(rounds + 1)]
     return [statistics.median(seconds) for seconds in zip(*results[min(rounds, 1) :], strict=True)]
 
 
 def _small(bench: Bench, rounds: int) -> list[Figure]:
-    unverified, curl, hub = _alternate(
-        rounds, lambda: bench.child("unverified"), bench.curl, lambda: bench.child("hub")
-    )
+    unverified, curl, hub = alternate(rounds, lambda: bench.child("unverified"), bench.curl, lambda: bench.child("hub"))
     what = f"load {bench.size / 1e6:.0f} MB, unverified,"
     return [
         Figure(f"{what} against curl into /dev/null", unverified, curl, "s", "<= 1.3"),
@@ -226,7 +239,7 @@ def _small(bench: Bench, rounds: int) -> list[Figure]:
 
 
 def _large(bench: Bench, rounds: int) -> list[Figure]:
-    unverified, checked, memory, curl, summed, hub = _alternate(
+    unverified, checked, memory, curl, summed, hub = alternate(
         rounds,
         lambda: bench.child("unverified"),
         lambda: bench.child("load"),
@@ -245,7 +258,8 @@ def _large(bench: Bench, rounds: int) -> list[Figure]:
     ]
 
 
-def _second(bench: Bench, rounds: int) -> Figure:
+def second_loads(bench: Bench, rounds: int) -> list[float]:
+    """From the node's store, and the same tensors from a safetensors file, in seconds."""
     from safetensors.torch import save_file
 
     import zooproxy
@@ -254,11 +268,15 @@ def _second(bench: Bench, rounds: int) -> Figure:
     local = bench.folder / "local.safetensors"
     save_file(zooproxy.load(bench.ref, settings=ClientSettings((bench.proxy.url,))), local)
     bench.child("load")
-    again, theirs = _alternate(
+    return alternate(
         rounds,
         lambda: bench.child("again", keep=True),
         lambda: bench.child("safetensors", keep=True, target=str(local)),
     )
+
+
+def _second(bench: Bench, rounds: int) -> Figure:
+    again, theirs = second_loads(bench, rounds)
     name = f"second load of {bench.size / 1e6:,.0f} MB on the node, touched, against safetensors"
     return Figure(name, again, theirs, "s", "<= 1.2")
 

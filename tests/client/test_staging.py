@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import zooproxy.client.staging as staging_module
 from fakes.late_accelerator import LateAccelerator
 from zooproxy.client.assembly import tensors_of, tree_from_json, views_of
 from zooproxy.client.chain import Route
@@ -101,6 +102,25 @@ def test_the_second_process_of_a_node_stages_from_its_store(proxy: Any, node: Se
     assert torch.equal(load(REF, settings=node())["w0"], checkpoint()["w0"])  # the file holds what the device got
 
 
+@pytest.mark.parametrize("heedless", [False, True])
+def test_several_threads_stage_what_lies_in_main_memory(proxy: Any, monkeypatch: Any, heedless: bool) -> None:
+    monkeypatch.setattr(staging_module, "_COPIED", SLOT)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    index = proxy.publish(REF, checkpoint(), gap=40)
+    buffer = Buffer(index.size)
+    buffer.view[:] = proxy.blobs[index.blob]
+    device = LateAccelerator(heedless=heedless, threads=3)
+    with Staging(device, index, whole_plan(index)) as staging:
+        staging.take(buffer.view)
+    assert device.pinned_bytes == 3 * SLOTS * SLOT
+    loaded = dict(zip(checkpoint(), views_of(index, staging.storages), strict=True))
+    if heedless:  # 13 pieces do not fit into 12 slots
+        with pytest.raises(AssertionError, match="w"):
+            assert_as_saved(loaded, checkpoint())
+    else:
+        assert_as_saved(loaded, checkpoint())
+
+
 @pytest.mark.parametrize("store", [True, False])
 def test_wrong_bytes_are_overwritten_by_the_right_ones(proxy: Any, node: Settings, store: bool) -> None:
     index = proxy.publish(REF, checkpoint())
@@ -148,7 +168,7 @@ def test_a_transfer_that_fails_leaves_no_copy_running(proxy: Any, node: Settings
     device = LateAccelerator()
     with pytest.raises(ProxyRefused):
         staged(device, node(connections=1))
-    assert device.slots
+    assert device.made
     assert device.pending == 0
 
 
@@ -163,7 +183,7 @@ def test_a_checkpoint_without_bytes_needs_no_slot(proxy: Any, node: Settings) ->
     proxy.publish(REF, {"none": torch.empty(0, 3)})
     device = LateAccelerator()
     assert staged(device, node())["none"].shape == (0, 3)
-    assert device.slots == []
+    assert device.made == []
 
 
 def test_gaps_between_storages_are_not_copied(proxy: Any) -> None:
@@ -175,7 +195,7 @@ def test_gaps_between_storages_are_not_copied(proxy: Any) -> None:
         staging.take(buffer.view)
     a, b = views_of(index, staging.storages)
     assert (a.tolist(), b.tolist()) == ([0, 1, 2], [0, 1, 2, 3, 4])
-    assert len(device.slots) == 2
+    assert device.marks == 2
 
 
 # -- which device -----------------------------------------------------------------------------------------

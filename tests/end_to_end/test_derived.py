@@ -34,3 +34,19 @@ def test_a_derived_blob_is_made_once_and_survives_a_restart(start_proxy: StartPr
     again = start_proxy().get("/v1/checkpoint", REF, dtype="bf16")
     assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
     assert upstream.seen == ["/download.pytorch.org/strided.pth"]
+
+
+def test_an_index_told_again_leads_to_no_blob_that_has_left(start_proxy: StartProxy, upstream: Upstream) -> None:
+    file = io.BytesIO()
+    torch.save({"w": torch.randn(4, 3)}, file)
+    upstream.put("/download.pytorch.org/strided.pth", file.getvalue())
+    proxy = start_proxy()
+    plain = proxy.get("/v1/tensors", REF, digests="wait")
+    halves = proxy.get("/v1/tensors", REF, dtype="bf16", digests="wait")
+    for digest in (halves.json()["blob"], plain.json()["blob"]):
+        for query in ({}, {"dtype": "bf16"}):
+            assert proxy.get("/v1/tensors", REF, **query).content == (halves if query else plain).content
+        assert proxy.request("DELETE", f"/v1/cache/blobs/{digest}").status_code == 200
+        assert proxy.get("/v1/tensors", REF, dtype="bf16", digests="wait").content == halves.content
+        assert proxy.get(f"/v1/blobs/{digest}").status_code == 200
+    assert upstream.seen == ["/download.pytorch.org/strided.pth"] * 2

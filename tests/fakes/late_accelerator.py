@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zooproxy.client.staging import Slot
+from zooproxy.client.staging import Slot, slots_of
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,18 @@ class LateAccelerator:
 
     A copy happens when somebody waits for it, and not before: what is received into a slot meanwhile is what arrives.
     Copies whose targets are apart happen in any order. Where it is ``heedless``, its marks wait for nothing.
+    Nobody gets slots before so many ``threads`` want some.
     """
 
-    def __init__(self, *, heedless: bool = False) -> None:
+    def __init__(self, *, heedless: bool = False, threads: int = 1) -> None:
         self._heedless = heedless
+        self._all_here = threading.Barrier(threads)
         self._lock = threading.Lock()
         self._random = random.Random(5)
         self._begun: list[Copy] = []
         self._ended = 0
-        self.slots: list[Slot] = []
+        self.marks = 0
+        self.made: list[Slot] = []
 
     @property
     def pending(self) -> int:
@@ -43,17 +46,18 @@ class LateAccelerator:
 
     @property
     def pinned_bytes(self) -> int:
-        return sum(len(slot.view) for slot in self.slots)
+        return sum(len(slot.view) for slot in self.made)
 
     def memories(self, sizes: Sequence[int]) -> list[torch.Tensor]:
         return [torch.full((size,), 0xAA, dtype=torch.uint8) for size in sizes]
 
-    def slot(self, size: int) -> Slot:
-        octets = bytearray(size)
-        slot = Slot(memoryview(octets), torch.frombuffer(octets, dtype=torch.uint8))
+    def slots(self, count: int, size: int) -> list[Slot]:
+        self._all_here.wait(60)
+        octets = bytearray(count * size)
+        made = slots_of(memoryview(octets), torch.frombuffer(octets, dtype=torch.uint8), size)
         with self._lock:
-            self.slots.append(slot)
-        return slot
+            self.made.extend(made)
+        return made
 
     def copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
         with self._lock:
@@ -61,6 +65,7 @@ class LateAccelerator:
 
     def mark(self) -> Callable[[], None]:
         with self._lock:
+            self.marks += 1
             until = self._ended + len(self._begun)
         return (lambda: None) if self._heedless else (lambda: self._end(until))
 

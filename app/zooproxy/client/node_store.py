@@ -14,7 +14,6 @@ import contextlib
 import json
 import mmap
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,9 +29,6 @@ try:
     import fcntl
 except ImportError:  # not a POSIX system: two processes may download at once
     fcntl = None  # type: ignore[assignment]
-
-#: linux/mman.h; not in Python's mmap. One call maps what would else be a page fault for every 16 pages.
-_MADV_POPULATE_READ: Final = 22
 
 _MARK: Final = 512
 _SUFFIX: Final = ".tensors"
@@ -220,11 +216,7 @@ def _mapped(file: IO[bytes], size: int) -> Buffer:
     """Mapped privately: a tensor may be written to, and the file stays as it is."""
     if not size:
         return Buffer(0)
-    memory = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # Linux before 5.14
-            memory.madvise(_MADV_POPULATE_READ)
-    return Buffer(size, memory)
+    return Buffer(size, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
 
 
 def _is_good(mark: dict[str, object], verify: bool) -> bool:

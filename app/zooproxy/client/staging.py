@@ -12,8 +12,11 @@ run in the order in which they are begun: what was proven last is what stays.
 from __future__ import annotations
 
 import ctypes
+import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from types import TracebackType
@@ -33,6 +36,10 @@ SLOT: Final = 1 << 20
 #: Slots of a connection: one is received into while the copies of the others run.
 SLOTS: Final = 4
 
+#: What lies in main memory is copied into slots by so many threads, each of them worth its start from so many bytes on.
+_COPIERS: Final = 4
+_COPIED: Final = 64 << 20
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -42,6 +49,12 @@ class Slot:
     tensor: torch.Tensor
 
 
+def slots_of(view: memoryview, tensor: torch.Tensor, size: int) -> list[Slot]:
+    """``view`` and ``tensor``, which are the same memory, cut into slots of ``size`` bytes."""
+    starts = range(0, len(view), size)
+    return [Slot(view[start : start + size], tensor[start : start + size]) for start in starts]
+
+
 class Accelerator(Protocol):
     """What staging asks of a device. ``copy`` and ``mark`` are called from several threads."""
 
@@ -49,7 +62,9 @@ class Accelerator(Protocol):
         """Uninitialised memory on the device, as uint8, which copies that are begun from now on may write."""
         ...
 
-    def slot(self, size: int) -> Slot: ...
+    def slots(self, count: int, size: int) -> list[Slot]:
+        """So many slots of ``size`` bytes, pinned at once: the kernel and the driver take a millisecond for any."""
+        ...
 
     def copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Begins to copy part of a slot to the device, after all copies that were begun before."""
@@ -83,12 +98,12 @@ class Cuda:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         return made
 
-    def slot(self, size: int) -> Slot:
+    def slots(self, count: int, size: int) -> list[Slot]:
         import torch
 
-        tensor = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-        octets = (ctypes.c_uint8 * size).from_address(tensor.data_ptr())
-        return Slot(memoryview(octets).cast("B"), tensor)
+        pinned = torch.empty(count * size, dtype=torch.uint8, pin_memory=True)
+        octets = (ctypes.c_uint8 * len(pinned)).from_address(pinned.data_ptr())
+        return slots_of(memoryview(octets).cast("B"), pinned, size)
 
     def copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
         import torch
@@ -135,6 +150,7 @@ class Staging:
         self._reach = list(accumulate(self._stops, max))
         memory_of = dict(zip(apart, self._memories))
         self._storages = {number: storage_of(memory_of[extent]) for number, extent in extents.items()}
+        self._size = sum(stop - start for start, stop in self._runs())
         self.is_complete = False
 
     def __enter__(self) -> Staging:
@@ -152,7 +168,7 @@ class Staging:
 
     def ring(self) -> Ring:
         """A target for one connection."""
-        return Ring(self, self._accelerator)
+        return Ring(self, self._accelerator, min(SLOTS, self._size // SLOT + 1))
 
     def copy(self, at: int, source: torch.Tensor) -> None:
         """Begins to copy bytes of the plan's memory, from ``at`` on, to the storages that they belong to."""
@@ -165,16 +181,31 @@ class Staging:
                 self._accelerator.copy(source[begin - at : until - at], target)
 
     def take(self, memory: memoryview) -> None:
-        """Copies all of ``memory``, laid out as the plan says."""
-        ring = self.ring()
-        for start, stop in self._runs():
-            at = start
-            while at < stop:
-                room = ring.room(at, stop - at)
-                room[:] = memory[at : at + len(room)]
-                ring.took(at, room)
-                at += len(room)
+        """Copies all of ``memory``, which is laid out as the plan says and can be written."""
+        pieces = deque(self._pieces())
+        copiers = max(1, min(_COPIERS, os.cpu_count() or 1, self._size // _COPIED))
+        if pieces:
+            source = _address(memory)
+            with ThreadPoolExecutor(copiers, "zooproxy") as threads:
+                for copier in [threads.submit(self._take, pieces, source) for _ in range(copiers)]:
+                    copier.result()
         self.is_complete = True
+
+    def _take(self, pieces: deque[tuple[int, int]], source: int) -> None:
+        ring = self.ring()
+        while True:
+            try:
+                at, size = pieces.popleft()
+            except IndexError:
+                return
+            room = ring.room(at, size)
+            ctypes.memmove(_address(room), source + at, size)  # lets other threads run, which a slice would not
+            ring.took(at, room)
+
+    def _pieces(self) -> Iterator[tuple[int, int]]:
+        for start, stop in self._runs():
+            for at in range(start, stop, SLOT):
+                yield at, min(SLOT, stop - at)
 
     def _runs(self) -> list[tuple[int, int]]:
         """The parts of the memory that storages lie in: what is between them stays where it is."""
@@ -190,27 +221,31 @@ class Staging:
 class Ring:
     """A target of a transfer: pieces go to the device. For one thread."""
 
-    def __init__(self, staging: Staging, accelerator: Accelerator) -> None:
+    def __init__(self, staging: Staging, accelerator: Accelerator, count: int) -> None:
         self._staging = staging
         self._accelerator = accelerator
+        self._count = count
         self._slots: list[Slot] = []
-        self._free: list[Callable[[], None]] = []
+        self._free: list[Callable[[], None]] = [lambda: None] * count
         self._turn = 0
 
     def room(self, at: int, most: int) -> memoryview:  # noqa: ARG002  # of any target
-        if self._turn == len(self._slots):
-            self._slots.append(self._accelerator.slot(SLOT))
-            self._free.append(lambda: None)
+        if not self._slots:
+            self._slots = self._accelerator.slots(self._count, SLOT)
         self._free[self._turn]()
         return self._slots[self._turn].view[:most]
 
     def took(self, at: int, data: memoryview) -> None:
         self._staging.copy(at, self._slots[self._turn].tensor[: len(data)])
         self._free[self._turn] = self._accelerator.mark()
-        self._turn = (self._turn + 1) % SLOTS
+        self._turn = (self._turn + 1) % self._count
 
     def file(self) -> None:
         """All of it has to be seen."""
+
+
+def _address(memory: memoryview) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 class Tee:

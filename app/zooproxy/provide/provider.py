@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from zooproxy.cache.blobs import HeldBlob
 from zooproxy.cache.index import HeldSource
@@ -26,12 +27,14 @@ from zooproxy.provide.name_rules import NameRules
 from zooproxy.provide.names import Names
 from zooproxy.provide.pins import Pins
 from zooproxy.provide.publishing import Publishing
+from zooproxy.provide.recent import Recent
 from zooproxy.provide.rendition_digests import RenditionDigests
+from zooproxy.provide.renditions import Key as RenditionKey
 from zooproxy.provide.renditions import Renditions
 from zooproxy.provide.revalidation import Revalidation
 from zooproxy.provide.rounds import Rounds
 from zooproxy.provide.stock import Stock
-from zooproxy.provide.tensor_indexes import TensorIndexes
+from zooproxy.provide.tensor_indexes import TensorIndexes, document_of
 from zooproxy.wire import fills as fills_wire
 from zooproxy.wire.answers import ABSENT, DENIED, FILLING, HELD, QUARANTINED, ResolveAnswer
 from zooproxy.wire.fills import StartedAnswer
@@ -40,6 +43,9 @@ from zooproxy.wire.tensors import TensorIndex
 _log = logging.getLogger(__name__)
 
 _NO_BLOB = Sha256("0" * 64)
+
+#: Bytes of tensor indexes kept as they were sent: every rank of every node asks for the same one.
+_DOCUMENTS: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Provider:
         self.stock = held.stock
         self.rounds = held.rounds
         self._renditions = Renditions()
+        self._documents: Recent[RenditionKey, bytes] = Recent(_DOCUMENTS)
         self.rendition_digests = RenditionDigests()
 
     @property
@@ -218,8 +225,8 @@ class Provider:
         if refusals and len(refusals) == len(judged):
             raise refusals[0]
 
-    async def tensors(self, resolution: Resolution, form: Form, *, proven: bool = False) -> TensorIndex:
-        """The tensor index of a variant: recipe and prefix applied, ranges into the blob.
+    async def tensors(self, resolution: Resolution, form: Form, *, proven: bool = False) -> bytes:
+        """The tensor index of a variant, recipe and prefix applied, ranges into the blob: the JSON of it.
 
         Digests that are not known yet are waited for if it is to be ``proven``, else left out.
 
@@ -227,6 +234,18 @@ class Provider:
             FormatError: the blob cannot be read, nothing is left of it, or it has a tensor that no range describes.
         """
         blob = await self.raw(resolution)
+        key = (blob.digest, form, resolution.recipe)
+        kept = self._documents.get(key)
+        if kept is not None:
+            return kept
+        index = await self._described(blob, resolution, form, proven=proven)
+        document = await asyncio.to_thread(document_of, index)
+        # A derived blob may be evicted: whoever asks again makes it again.
+        if index.blob == blob.digest and index.is_proven:
+            self._documents.put(key, document, len(document))
+        return document
+
+    async def _described(self, blob: HeldBlob, resolution: Resolution, form: Form, *, proven: bool) -> TensorIndex:
         part = await self._selected(blob, resolution, form, proven=proven)
         await asyncio.to_thread(refuse_odd_tensors, part, but_described=True)
         recast = recast_of(part, form, as_file=False)

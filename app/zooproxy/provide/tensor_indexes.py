@@ -11,7 +11,6 @@ import dataclasses
 import json
 import logging
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
@@ -20,6 +19,7 @@ from zooproxy.cache.index import Index
 from zooproxy.digest import Sha256
 from zooproxy.errors import BlobAbsent, MalformedCheckpoint, ZooproxyError
 from zooproxy.formats.reader import READER_VERSION, digested, read_tensor_index
+from zooproxy.provide.recent import Recent
 from zooproxy.provide.single_flight import SingleFlight
 from zooproxy.wire.tensors import Storage, TensorIndex, tensor_index_from_json, tensor_index_to_json
 
@@ -39,8 +39,7 @@ class TensorIndexes:
     def __init__(self, index: Index, memory: int = MEMORY, read: Read = read_tensor_index) -> None:
         self._index = index
         self._read = read
-        self._recent: OrderedDict[Sha256, tuple[TensorIndex, int]] = OrderedDict()
-        self._room = memory
+        self._recent: Recent[Sha256, TensorIndex] = Recent(memory)
         self._flight: SingleFlight[Sha256, TensorIndex] = SingleFlight()
         self._proving: SingleFlight[Sha256, TensorIndex] = SingleFlight()
         self._turn = asyncio.Lock()
@@ -53,8 +52,7 @@ class TensorIndexes:
         """
         recent = self._recent.get(blob.digest)
         if recent is not None:
-            self._recent.move_to_end(blob.digest)
-            return recent[0]
+            return recent
         return await self._flight.join(blob.digest, lambda: self._load(blob))
 
     async def proven(self, blob: HeldBlob) -> TensorIndex:
@@ -74,7 +72,7 @@ class TensorIndexes:
         """
         recent = self._recent.get(blob.digest)
         if recent is not None:
-            return recent[0]
+            return recent
         document = await self._index.tensor_index(blob.digest, READER_VERSION)
         if document is None:
             raise BlobAbsent(f"no tensor index of the blob {blob.digest} is held")
@@ -82,9 +80,9 @@ class TensorIndexes:
 
     async def keep(self, read: TensorIndex) -> None:
         """Keeps an index that is complete: of a blob that was derived, or with its digests."""
-        document = await asyncio.to_thread(_encode, read)
+        document = await asyncio.to_thread(document_of, read)
         await self._index.keep_tensor_index(read.blob, READER_VERSION, zlib.compress(document, 1))
-        self._remember(read, len(document))
+        self._recent.put(read.blob, read, len(document))
 
     async def _load(self, blob: HeldBlob) -> TensorIndex:
         kept = await self._index.tensor_index(blob.digest, READER_VERSION)
@@ -93,7 +91,7 @@ class TensorIndexes:
         else:
             read, document = await asyncio.to_thread(self._read_anew, blob)
             await self._index.keep_tensor_index(blob.digest, READER_VERSION, zlib.compress(document, 1))
-        self._remember(read, len(document))
+        self._recent.put(read.blob, read, len(document))
         if not read.is_proven:
             self._proving.begin(blob.digest, lambda: self._prove(blob))
         return read
@@ -101,7 +99,7 @@ class TensorIndexes:
     def _read_anew(self, blob: HeldBlob) -> tuple[TensorIndex, bytes]:
         with blob.file() as file:
             read = self._read(file, blob.size, blob.digest)
-        return read, _encode(read)
+        return read, document_of(read)
 
     async def _prove(self, blob: HeldBlob) -> TensorIndex:
         """Adds the digests; a failure is told here too, because nobody may be waiting."""
@@ -116,13 +114,6 @@ class TensorIndexes:
                 raise
             await self.keep(proven)
             return proven
-
-    def _remember(self, read: TensorIndex, cost: int) -> None:
-        if cost > self._room:
-            return
-        self._recent[read.blob] = (read, cost)
-        while sum(cost for _, cost in self._recent.values()) > self._room:
-            self._recent.popitem(last=False)
 
     async def close(self) -> None:
         await self._flight.close()
@@ -147,7 +138,8 @@ def _advance(steps: Iterator[Storage | None], storages: list[Storage]) -> bool:
     return False
 
 
-def _encode(read: TensorIndex) -> bytes:
+def document_of(read: TensorIndex) -> bytes:
+    """Its JSON: as it is kept, and as it travels."""
     return json.dumps(tensor_index_to_json(read), separators=(",", ":")).encode()
 
 

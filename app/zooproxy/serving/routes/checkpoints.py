@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 
@@ -29,7 +28,6 @@ from zooproxy.serving.routes.wired import Resolved, Wired, limited, only, sent, 
 from zooproxy.wire import routes
 from zooproxy.wire.access import READ
 from zooproxy.wire.answers import ABSENT, FILLING, HELD
-from zooproxy.wire.tensors import TensorIndex, tensor_index_to_json
 
 router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
@@ -191,21 +189,16 @@ async def tensors(
     if routes.AT_ONCE in request.headers.get(routes.PREFER, "") and not await provider.is_held(resolution):
         headers = {"Preference-Applied": routes.AT_ONCE, **warning_headers(resolution)}
         return Response(status_code=202, headers=headers)
-    index = await _index(provider, resolution, form, proven=digests is not None)
-    body = await asyncio.to_thread(_json, index)
+    body = await _tensors(provider, resolution, form, proven=digests is not None)
     return Response(body, media_type="application/json", headers=warning_headers(resolution))
 
 
-async def _index(provider: Provider, resolution: Resolution, form: Form, *, proven: bool) -> TensorIndex:
+async def _tensors(provider: Provider, resolution: Resolution, form: Form, *, proven: bool) -> bytes:
     if proven:
         with suppress(TimeoutError):
             async with asyncio.timeout(DIGESTS_SECONDS):
                 return await provider.tensors(resolution, form, proven=True)
     return await provider.tensors(resolution, form)
-
-
-def _json(index: TensorIndex) -> bytes:
-    return json.dumps(tensor_index_to_json(index), separators=(",", ":")).encode()
 
 
 @router.get(
