@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from components.small_disk import on_small_disk
 from held_files import open_files
 from zooproxy.client import node_store
 from zooproxy.client.loader import load
@@ -285,3 +286,23 @@ def test_a_disk_that_is_full_means_receiving_into_memory(
     proxy.publish(REF, {"w": torch.ones(5)})
     assert load(REF)["w"].tolist() == [1] * 5
     assert "receiving into memory" in caplog.text
+
+
+LOAD = """
+import sys
+from zooproxy.client.loader import load
+print(float(load(sys.argv[1])["w"].sum()))
+"""
+
+
+def test_a_disk_that_is_too_small_says_so_before_anything_is_moved(
+    proxy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOOPROXY_CACHE_DIR", str(tmp_path / "disk" / "store"))
+    (tmp_path / "disk").mkdir()
+    proxy.publish(REF, {"w": torch.ones(1 << 20)})
+    command = [*on_small_disk(tmp_path / "disk", "3m"), sys.executable, "-c", LOAD, REF]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == 1 << 20
+    assert "No space left on device" in done.stderr
+    assert proxy.paths.count("blobs") == 1  # into memory

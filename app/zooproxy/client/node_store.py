@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable, Final
 
+from zooproxy.client.allocation import allocate
 from zooproxy.client.storages import Buffer
 from zooproxy.digest import Sha256
 from zooproxy.errors import TransferCorrupt
@@ -112,6 +113,7 @@ class NodeStore:
     def _received(self, path: Path, wanted: Wanted) -> Buffer:
         self._make_room(wanted.size)
         with partial_file(path) as file:
+            allocate(file.fileno(), wanted.size + _MARK)
             wanted.fill(file.fileno())
             buffer = _mapped(file, wanted.size)
             _write_mark(file, wanted.size, proven=wanted.verify, boot=_boot())
