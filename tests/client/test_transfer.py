@@ -7,12 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from zooproxy.client.loader import load
+from zooproxy.client.node_store import NodeStore
 from zooproxy.client.parts import Part, Proof, parts_of
 from zooproxy.client.plan import Span, plan_of
 from zooproxy.client.settings import ClientSettings
@@ -61,6 +63,24 @@ def test_a_load_takes_its_parts_over_several_connections(proxy: Any, many: Any) 
     assert as_saved(load(REF, settings=many(proxy)))
     assert proxy.connections == 3
     assert proxy.paths.count("blobs") == COUNT
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_one_large_storage_comes_over_several_connections_where_nobody_proves_it(
+    proxy: Any, many: Any, node_store: Path, store: bool
+) -> None:
+    proxy.publish(REF, {"w": torch.arange(1200.0)})
+    settings = dataclasses.replace(many(proxy), folder=node_store if store else None)
+    assert torch.equal(load(REF, settings=settings)["w"], torch.arange(1200.0))
+    assert proxy.paths.count("blobs") == 1
+    if store:
+        NodeStore(node_store, 0).clear()
+    together = threading.Barrier(3, timeout=30)
+    proxy.misbehaviours["blobs"].extend(
+        [lambda handler: (together.wait(), handler.blob(handler.path[10:]))] * 3  # type: ignore[func-returns-value]
+    )
+    assert torch.equal(load(REF, verify=False, settings=settings)["w"], torch.arange(1200.0))
+    assert proxy.paths.count("blobs") == 1 + 12
 
 
 def test_a_small_load_takes_one_connection(proxy: Any, settings_for: Any) -> None:

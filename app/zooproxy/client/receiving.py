@@ -78,7 +78,9 @@ class Receiving:
         """The storages on a device: copied there while they arrive, or from the node's store."""
         with Staging(accelerator, self.description.index, self.description.plan) as staging:
             buffer = self._stored(lambda descriptor: self._fill_and_stage(descriptor, staging))
-            if buffer is None and self._parts().late:  # only memory of this machine can be proven as a whole
+            if (
+                buffer is None and self.verify and self._parts().late
+            ):  # only memory of this machine can be proven as a whole
                 buffer = self._in_memory()
             if buffer is None:
                 self._receive(staging.ring, None)
@@ -184,7 +186,9 @@ class Receiving:
 
     def _parts(self) -> Parts:
         index, plan = self.description.index, self.description.plan
-        return pieces_of(plan, self.settings) if self.in_pieces else parts_of(index, plan, self.settings)
+        if self.in_pieces or not self.verify:  # what nobody proves may be cut anywhere: one large storage, too
+            return pieces_of(plan, self.settings)
+        return parts_of(index, plan, self.settings)
 
     def _transfer(
         self, selection: Selection, target: Callable[[], Target], proof: Optional[Callable[[Part], Proof]]
