@@ -228,7 +228,13 @@ def test_load_from_local_reads_what_mmengines_own_runner_writes(mmengine_checkpo
     mmengine_checkpoint.save_checkpoint({"state_dict": {"w": torch.ones(2)}, "message_hub": {"loss": history}}, path)
     with pytest.raises(Exception, match="weights_only"):
         mmengine_checkpoint.load_from_local(path, None)
-    assert ours.load_from_local(path)["state_dict"]["w"].tolist() == [1, 1]
+    loaded = ours.load_from_local(path)
+    assert loaded["state_dict"]["w"].tolist() == [1, 1]
+    resumed = loaded["message_hub"]["loss"]
+    resumed.update(3.0)
+    assert type(resumed) is HistoryBuffer
+    assert [column.tolist() for column in resumed.data] == [[1.0, 3.0], [1, 1]]
+    assert (resumed.statistics("mean"), resumed.max_length) == (2.0, history.max_length)
 
 
 def test_load_from_local_rebuilds_sparse_tensors_and_runs_nothing(tmp_path: Path) -> None:

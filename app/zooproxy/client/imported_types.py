@@ -1,6 +1,8 @@
-"""Enums and named tuples of types that the program has imported itself: found, never imported; none of their code runs.
+"""Objects of types that the program has imported itself: found, never imported.
 
-A pickle does not tell an Enum or a named tuple from any other type that is called with such arguments; the type does.
+Enums and named tuples, of which no code runs: a pickle does not tell them from any other type that is called with such
+arguments; the type does. And mmengine's history of a logged value, which each checkpoint of its Runner holds and each
+resumed run goes on with: it is made by its constructor, from numbers.
 """
 
 from __future__ import annotations
@@ -8,13 +10,21 @@ from __future__ import annotations
 import enum
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zooproxy.wire.plain import Inert
 
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import TypeGuard
+
+_HISTORY: Final = "mmengine.logging.history_buffer.HistoryBuffer"
+
 
 def in_its_own_type(value: Inert) -> Any:
-    """The Enum's member or the named tuple that ``value`` stands for; else ``value`` itself."""
+    """The Enum's member, the named tuple or the history that ``value`` stands for; else ``value`` itself."""
+    if value.type_name == _HISTORY:
+        return _history(_imported(_HISTORY), value)
     if value.state is not None or value.items is not None:
         return value
     if value.args is None:
@@ -36,6 +46,21 @@ def _member(kind: enum.EnumMeta, value: Inert) -> Any:
         return kind._value2member_map_.get(given, value)
     except (TypeError, ValueError):  # another number of arguments, or one that cannot be looked up
         return value
+
+
+def _history(kind: Any, value: Inert) -> Any:
+    """``statistics_methods`` in its state, which is code, stays behind: the type has its own."""
+    state = value.state if type(value.state) is dict else {}
+    logged, counts, most = (state.get(name) for name in ("_log_history", "_count_history", "max_length"))
+    if not isinstance(kind, type) or not _is_column(logged) or not _is_column(counts) or type(most) is not int:
+        return value
+    return kind(logged.numpy(), counts.numpy(), most) if len(logged) == len(counts) <= most else value
+
+
+def _is_column(value: Any) -> TypeGuard[torch.Tensor]:
+    import torch
+
+    return isinstance(value, torch.Tensor) and value.dim() == 1
 
 
 def _imported(dotted: str) -> Any:
