@@ -11,7 +11,7 @@ export ZOOPROXY_DATA_DIR ?= $(CURDIR)/.state
 unexport PYTHONDONTWRITEBYTECODE  # tests start interpreters by the hundred: none need compile what another has
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test openmmlab components lint format types imports bench fuzz oldtorch wheel catalog rehearse clean
+.PHONY: help serve test openmmlab components lint format types imports bench fuzz oldtorch mmdet wheel catalog rehearse clean
 
 help:  ## list the actions
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -51,6 +51,9 @@ fuzz: $(DEV_ENV)/.ready  ## fuzz the readers (FUZZ_ARGS="--seconds 600 file")
 oldtorch: $(DEV_ENV)/.ready  ## compare with an old torch (PYTHON_OLD=/path/to/its/python)
 	cd tests && $(abspath $(BIN))/python -W ignore -m old_torch $(PYTHON_OLD)
 
+mmdet: .mmdet/.ready $(DEV_ENV)/.ready  ## load weights into real mmdet models (builds mmcv first: a quarter of an hour)
+	cd tests && $(abspath $(BIN))/python -W ignore -m real_mmdet ../.mmdet/bin/python
+
 wheel: $(DEV_ENV)/.ready  ## build dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build --wheel
@@ -67,7 +70,7 @@ rehearse: wheel  ## the Dockerfile's steps and the wheel, each in a clean enviro
 	$(BIN)/python docker/rehearse.py dist/*.whl
 
 clean:  ## remove environments, state and caches
-	rm -rf $(DEV_ENV) $(SERVE_ENV) .openmmlab .state dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(DEV_ENV) $(SERVE_ENV) .openmmlab .mmdet .state dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The server's environment holds no torch, and lies apart from the developers': `make serve` and `make test` can be
 # started side by side in a fresh clone.
@@ -80,6 +83,16 @@ $(DEV_ENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV_ENV)
 	$(DEV_ENV)/bin/python $(PIP) --editable '.[dev]'
 	@$(DEV_ENV)/bin/python -W ignore -c 'import yapf'  # keeps its grammar in a file, which two first imports at once spoil
+	@touch $@
+
+# Not optimised: nothing here computes with its operators, and mmdet does not begin without them.
+.mmdet/.ready: tests/mmdet.txt
+	rm -rf .mmdet
+	$(PYTHON) -m venv .mmdet
+	.mmdet/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	MMCV_WITH_OPS=1 CFLAGS="-O0 -w" .mmdet/bin/python -m pip --disable-pip-version-check --quiet install \
+		--no-deps --no-build-isolation --no-binary mmcv mmcv==2.1.0
+	.mmdet/bin/python -m pip --disable-pip-version-check --quiet install --no-deps mmdet==3.3.0 torchvision==0.28.0
 	@touch $@
 
 .openmmlab/.ready: tests/openmmlab.txt | $(DEV_ENV)/.ready
