@@ -147,11 +147,24 @@ def read(pairs):
 
 def client(file, ref):
     import zooproxy
+    from zooproxy.client.checkpoint import load_from_local
 
     ours, theirs = zooproxy.load(ref), torch.load(file)
+    compare(load_from_local(file), theirs, file)
     if isinstance(theirs, dict) and "optimizer" in theirs:  # the model is state dict and meta
         theirs = {key: theirs[key] for key in ours}
     compare(ours, theirs, ref)
+    for where in ("cpu", {"cpu": "cpu"}, lambda storage, location: storage, lambda storage, location: None):
+        compare(zooproxy.load(ref, where), theirs, ref)
+    if "layouts" in ref:
+        assert ours["base"].data_ptr() == ours["tied"].data_ptr() == ours["tail"].data_ptr() - 7 * 4, ref
+        ours["base"].add_(1)
+        assert ours["tail"].tolist() == (theirs["tail"] + 1).tolist(), ref
+    if "module" in ref:
+        module = torch.nn.DataParallel(small_module())
+        torch.nn.init.zeros_(module.module[0].weight)
+        zooproxy.load_checkpoint(module, ref, strict=True)
+        compare(module.state_dict(), theirs, ref)
     print(f"loads {ref}")
 
 

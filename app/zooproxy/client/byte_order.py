@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+from zooproxy.client.storages import octets_of
 from zooproxy.errors import UnsupportedFormat
 from zooproxy.wire.tensors import DTYPE_SIZES, TensorIndex
 
@@ -32,9 +33,7 @@ def in_native_order(index: TensorIndex, memory: memoryview) -> TensorIndex:
 
 
 def _turn(memory: memoryview, width: int) -> None:
-    import torch
-
     whole = len(memory) - len(memory) % width
     if width > 1 and whole:
-        numbers = torch.frombuffer(memory[:whole], dtype=torch.uint8).view(-1, width)
+        numbers = octets_of(memory[:whole]).view(-1, width)
         numbers.copy_(numbers.flip(1))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Callable, Final, Optional, Protocol
 
 from zooproxy.client.plan import Plan
 from zooproxy.client.splicing import write_all
-from zooproxy.client.storages import MapLocation, device_of, storage_of
+from zooproxy.client.storages import MapLocation, device_of, has_untyped_storages, storage_of
 from zooproxy.wire.tensors import TensorIndex
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def accelerator_of(map_location: MapLocation) -> Optional[Accelerator]:
     device = device_of(map_location)
     if device is None or device.type != "cuda":
         return None
-    return Cuda(torch.empty(0, device=device).device)
+    device = torch.empty(0, device=device).device
+    return Cuda(device) if has_untyped_storages() else None
 
 
 class Staging:

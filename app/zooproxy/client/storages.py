@@ -1,6 +1,7 @@
-"""torch memory for bytes that arrive: the one module that knows how torch of any version (1.13 on) holds storages.
+"""torch memory for bytes that arrive: the one module that knows how torch of any version holds storages (``Octets``
+before 1.13, untyped storages since).
 
-A buffer is one untyped storage; each storage of a checkpoint is a slice of it, which shares its memory and keeps it
+A buffer is one such storage; each storage of a checkpoint is a slice of it, which shares its memory and keeps it
 alive, so the buffer lives until its last tensor dies. Tensors are set on slices, as ``torch.load`` does, and so keep
 ties, strides and order; ``torch.save`` of such a tensor writes its slice only.
 """
@@ -12,6 +13,7 @@ import mmap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
+from zooproxy.client.typed_storages import Octets, moved, placed_by
 from zooproxy.errors import UnsupportedFormat
 from zooproxy.wire.tensors import Tensor
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 #: What ``torch.load`` takes: a device, a mapping of locations to devices, or a function of (storage, location).
 MapLocation = Union[None, str, "torch.device", Mapping[str, str], Callable[[Any, str], Any]]
+
+#: A run of bytes that tensors can be set on.
+Bytes = Union["torch.UntypedStorage", Octets]
 
 _CPU = "cpu"
 
@@ -33,25 +38,44 @@ class Buffer:
             size: bytes; the memory may be longer.
             memory: an ``mmap``; None takes fresh memory, in huge pages where the kernel has them.
         """
-        import torch
-
         memory = _fresh(size) if memory is None else memory
-        # frombuffer keeps the mapping alive as long as any tensor of it.
-        flat = torch.frombuffer(memory, dtype=torch.uint8, count=size) if size else torch.empty(0, dtype=torch.uint8)
-        self._storage = storage_of(flat)
         self.view = memoryview(memory)[:size] if size else memoryview(b"")
+        self._bytes = bytes_of(self.view)
 
-    def cut(self, start: int, size: int, alignment: int) -> torch.UntypedStorage:
+    def cut(self, start: int, size: int, alignment: int) -> Bytes:
         """Bytes of the buffer as a storage; copied where they do not lie at a multiple of ``alignment``.
 
         Not every kernel reads elements at odd addresses, and torch itself never makes such tensors.
         """
+        if isinstance(self._bytes, Octets):
+            return self._bytes.cut(start, size, alignment)
         import torch
 
-        piece: torch.UntypedStorage = self._storage[start : start + size]
+        piece: torch.UntypedStorage = self._bytes[start : start + size]
         if size and piece.data_ptr() % alignment:
             return storage_of(torch.empty(0, dtype=torch.uint8).set_(piece).clone())
         return piece
+
+
+def has_untyped_storages() -> bool:
+    """Whether this torch has: from 1.13 on."""
+    import torch
+
+    return hasattr(torch, "UntypedStorage")
+
+
+def bytes_of(memory: Any) -> Bytes:
+    """``memory``, which is writable and stays alive as long as a tensor of it."""
+    return storage_of(octets_of(memory)) if has_untyped_storages() else Octets(memory)
+
+
+def octets_of(memory: Any) -> torch.Tensor:
+    """``memory``, which is writable, as a tensor of bytes that shares it."""
+    import torch
+
+    if not has_untyped_storages():
+        return Octets(memory).numbers(torch.uint8)
+    return torch.frombuffer(memory, dtype=torch.uint8) if len(memory) else torch.empty(0, dtype=torch.uint8)
 
 
 def _fresh(size: int) -> Any:
@@ -65,7 +89,7 @@ def _fresh(size: int) -> Any:
     return memory
 
 
-def placed(storage: torch.UntypedStorage, map_location: MapLocation) -> torch.UntypedStorage:
+def placed(storage: Bytes, map_location: MapLocation) -> Bytes:
     """``storage`` where ``map_location`` wants it, by ``torch.load``'s rules for a storage saved on the CPU.
 
     None, the CPU, a mapping without ``cpu`` and a function that returns None leave it where it is.
@@ -73,6 +97,8 @@ def placed(storage: torch.UntypedStorage, map_location: MapLocation) -> torch.Un
     device = device_of(map_location)
     if device is not None:
         return storage if device.type == _CPU else _moved(storage, device)
+    if isinstance(storage, Octets):
+        return placed_by(storage, map_location)  # type: ignore[arg-type]  # what is left of MapLocation
     answer = map_location(storage, _CPU)  # type: ignore[operator, misc]  # what is left of MapLocation
     return _untyped(answer, storage)
 
@@ -98,7 +124,9 @@ def _untyped(answer: Any, storage: torch.UntypedStorage) -> torch.UntypedStorage
     return found
 
 
-def _moved(storage: torch.UntypedStorage, device: torch.device) -> torch.UntypedStorage:
+def _moved(storage: Bytes, device: torch.device) -> Bytes:
+    if isinstance(storage, Octets):
+        return moved(storage, device)
     import torch
 
     return storage_of(torch.empty(0, dtype=torch.uint8).set_(storage).to(device))
@@ -111,7 +139,7 @@ def storage_of(tensor: Any) -> torch.UntypedStorage:
     return storage
 
 
-def view_of(storage: torch.UntypedStorage, tensor: Tensor) -> torch.Tensor:
+def view_of(storage: Bytes, tensor: Tensor) -> torch.Tensor:
     """The strided view that ``tensor`` describes.
 
     Raises:
@@ -122,6 +150,10 @@ def view_of(storage: torch.UntypedStorage, tensor: Tensor) -> torch.Tensor:
     dtype: Optional[Any] = getattr(torch, tensor.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise UnsupportedFormat(f"torch {torch.__version__} knows no dtype {tensor.dtype}; a newer torch does")
-    empty = torch.empty(0, dtype=dtype, device=storage.device)
-    view: torch.Tensor = empty.set_(storage, tensor.offset, tensor.shape, tensor.stride)
+    held: Any = storage
+    device = storage.numbers(dtype).device if isinstance(storage, Octets) else storage.device
+    if isinstance(storage, Octets):
+        held = storage.numbers(dtype).storage()  # type: ignore[no-untyped-call]
+    empty = torch.empty(0, dtype=dtype, device=device)
+    view: torch.Tensor = empty.set_(held, tensor.offset, tensor.shape, tensor.stride)
     return view

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Callable, Final
 
-from zooproxy.client.storages import storage_of
+from zooproxy.client.storages import has_untyped_storages, storage_of
 from zooproxy.errors import MalformedCheckpoint, UnsupportedFormat
 from zooproxy.wire.plain import Inert
 from zooproxy.wire.standard_types import DEVICE
@@ -69,7 +69,15 @@ def _quantised(torch: Any, integers: Any, scheme: tuple[Any, ...]) -> Any:
         made = torch._empty_per_channel_affine_quantized(  # noqa: SLF001  # as torch._utils does
             shape, scales=scales, zero_points=zero_points, axis=axis, **options
         )
-    return made.set_(storage_of(integers), integers.storage_offset(), shape, integers.stride())
+    return made.set_(_quantised_storage(torch, integers), integers.storage_offset(), shape, integers.stride())
+
+
+def _quantised_storage(torch: Any, integers: Any) -> Any:
+    if has_untyped_storages():
+        return storage_of(integers)
+    # A storage of quantised numbers, of which a copy is the only source: they share their memory with nothing.
+    everything = torch.empty(0, dtype=integers.dtype, device=integers.device).set_(integers.storage())
+    return torch._make_per_tensor_quantized_tensor(everything, 1.0, 0).storage()  # noqa: SLF001  # as torch._utils does
 
 
 def _sparse(torch: Any, layout: Inert, parts: tuple[Any, ...]) -> Any:
