@@ -50,11 +50,13 @@ def parts_of(index: TensorIndex, plan: Plan, settings: ClientSettings) -> Parts:
 
 
 def pieces_of(plan: Plan, settings: ClientSettings) -> Parts:
-    """The parts of ``plan``, cut anywhere: none of them can be proven alone."""
+    """The parts of ``plan``, cut anywhere, so that all connections end together: none of them can be proven alone."""
     least = _least(plan, settings)
     pieces = []
     for span in plan.spans:
         count = max(1, span.size // least)
+        together = min(count, settings.connections)
+        count = -(-count // together) * together
         cuts = [span.size * number // count for number in range(count + 1)]
         pieces += [Span(span.start + a, span.start + b, span.at + a) for a, b in zip(cuts, cuts[1:])]
     return Parts(tuple(Part(piece, ()) for piece in pieces), True)
