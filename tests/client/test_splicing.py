@@ -109,8 +109,8 @@ def no_file_over_a_megabyte() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-#: Parts of what is published: a tensor each where it is proven, else up to a megabyte each, as many per connection.
-PROVEN, UNSEEN = 2, 6
+#: Parts of what is published: a tensor each where it is proven, else of a megabyte or more, as many per connection.
+PROVEN, UNSEEN = 2, 4
 
 
 def publish(proxy: Any) -> torch.Tensor:

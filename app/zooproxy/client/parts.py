@@ -50,20 +50,21 @@ def parts_of(index: TensorIndex, plan: Plan, settings: ClientSettings) -> Parts:
 
 
 def pieces_of(plan: Plan, settings: ClientSettings) -> Parts:
-    """The parts of ``plan``, cut anywhere, so that all connections end together: none of them can be proven alone."""
+    """The parts of ``plan``, cut anywhere: none of them can be proven alone."""
     least = _least(plan, settings)
     pieces = []
     for span in plan.spans:
         count = max(1, span.size // least)
-        together = min(count, settings.connections)
-        count = -(-count // together) * together
         cuts = [span.size * number // count for number in range(count + 1)]
         pieces += [Span(span.start + a, span.start + b, span.at + a) for a, b in zip(cuts, cuts[1:])]
     return Parts(tuple(Part(piece, ()) for piece in pieces), True)
 
 
 def _least(plan: Plan, settings: ClientSettings) -> int:
-    return max(settings.part, plan.bytes_to_receive // (settings.connections * _PER_CONNECTION))
+    """Bytes of a part: as many parts for each connection, so that none is left alone at the end."""
+    size, connections = plan.bytes_to_receive, settings.connections
+    count = max(1, min(size // settings.part, connections * _PER_CONNECTION))
+    return size // (count - count % connections if count > connections else count)
 
 
 def checks_of(index: TensorIndex, plan: Plan) -> list[Check]:
