@@ -39,6 +39,9 @@ def test_a_history_is_made_of_its_numbers_and_of_no_code_that_comes_with_it() ->
         {**STATE, "_log_history": torch.ones(2, 1)},
         {**STATE, "_log_history": Inert("numpy.ndarray")},
         {**STATE, "_count_history": torch.ones(3)},
+        {**STATE, "_log_history": torch.ones(2, dtype=torch.bfloat16)},
+        {**STATE, "_log_history": torch.ones(2, requires_grad=True)},
+        {**STATE, "_log_history": torch.ones(2, device="meta")},
     ],
     ids=repr,
 )

@@ -54,7 +54,12 @@ def _history(kind: Any, value: Inert) -> Any:
     logged, counts, most = (state.get(name) for name in ("_log_history", "_count_history", "max_length"))
     if not isinstance(kind, type) or not _is_column(logged) or not _is_column(counts) or type(most) is not int:
         return value
-    return kind(logged.numpy(), counts.numpy(), most) if len(logged) == len(counts) <= most else value
+    if not len(logged) == len(counts) <= most:
+        return value
+    try:
+        return kind(logged.numpy(), counts.numpy(), most)
+    except (TypeError, RuntimeError):  # numbers that numpy does not have, or that lie elsewhere
+        return value
 
 
 def _is_column(value: Any) -> TypeGuard[torch.Tensor]:

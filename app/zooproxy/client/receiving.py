@@ -78,9 +78,8 @@ class Receiving:
         """The storages on a device: copied there while they arrive, or from the node's store."""
         with Staging(accelerator, self.description.index, self.description.plan) as staging:
             buffer = self._stored(lambda descriptor: self._fill_and_stage(descriptor, staging))
-            if (
-                buffer is None and self.verify and self._parts().late
-            ):  # only memory of this machine can be proven as a whole
+            late = self.verify and self._parts().late  # only main memory can be proven as a whole
+            if buffer is None and late:
                 buffer = self._in_memory()
             if buffer is None:
                 self._receive(staging.ring, None)

@@ -150,10 +150,12 @@ def view_of(storage: Bytes, tensor: Tensor) -> torch.Tensor:
     dtype: Optional[Any] = getattr(torch, tensor.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise UnsupportedFormat(f"torch {torch.__version__} knows no dtype {tensor.dtype}; a newer torch does")
-    held: Any = storage
-    device = storage.numbers(dtype).device if isinstance(storage, Octets) else storage.device
+    held: Any
     if isinstance(storage, Octets):
-        held = storage.numbers(dtype).storage()  # type: ignore[no-untyped-call]
+        numbers = storage.numbers(dtype)
+        held, device = numbers.storage(), numbers.device  # type: ignore[no-untyped-call]
+    else:
+        held, device = storage, storage.device
     empty = torch.empty(0, dtype=dtype, device=device)
     view: torch.Tensor = empty.set_(held, tensor.offset, tensor.shape, tensor.stride)
     return view
