@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from typing import Any
+
 import pytest
+import torch
 
 from zooproxy.client.settings import ClientSettings
 from zooproxy.errors import ProxyNotConfigured, SettingsError
@@ -17,6 +23,18 @@ def test_settings_keep_proxies_in_order_and_drop_final_slashes() -> None:
 @pytest.mark.parametrize("word", ["direct", "off"])
 def test_settings_end_the_list_at_direct_or_off(word: str) -> None:
     assert ClientSettings.from_environ({"ZOOPROXY": f"http://a,{word},http://b"}).proxies == ("http://a", word)
+
+
+@pytest.mark.parametrize("host", ["cache.lan.", "a" * 63 + ".lan", "[::1]", "127.0.0.1", "xn--bcher-kva.example"])
+def test_settings_take_every_kind_of_host(host: str) -> None:
+    assert ClientSettings.from_environ({"ZOOPROXY": f"http://{host}:8765"}).proxies == (f"http://{host}:8765",)
+
+
+def test_a_first_load_needs_no_tables_of_foreign_names(proxy: Any) -> None:
+    proxy.publish("torchvision://resnet50", {"w": torch.ones(2)})
+    program = "import sys, zooproxy; zooproxy.load('torchvision://resnet50'); sys.exit('encodings.idna' in sys.modules)"
+    environment = {**os.environ, "ZOOPROXY": proxy.base, "ZOOPROXY_CACHE_DIR": "memory"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
 @pytest.mark.parametrize("environ", [{}, {"ZOOPROXY": ""}, {"ZOOPROXY": " , "}])
@@ -41,6 +59,8 @@ def test_settings_without_zooproxy_show_how_to_set_it(environ: dict[str, str]) -
         "http://a/#x",
         "http://[::1",
         "http://" + "a" * 70 + ".lan",
+        "http://" + "ü" * 70 + ".lan",
+        "http://a..lan",
         "Direct",
     ],
 )

@@ -177,16 +177,22 @@ def _checked_entry(entry: str) -> str:
     return entry.rstrip("/")
 
 
+#: Bytes that a label of a host's name is shorter than (RFC 1035, section 2.3.4).
+_LABEL: Final = 64
+
+
 def _is_base_url(entry: str) -> bool:
     if not _VISIBLE.match(entry):
         return False
     try:
         url = urlsplit(entry)
         port = url.port
-        (url.hostname or "").encode("idna")
-    except ValueError:  # UnicodeError (a label too long) is one too
+    except ValueError:
         return False
-    return url.scheme in ("http", "https") and bool(url.hostname) and port != 0 and not (url.query or url.fragment)
+    labels = (url.hostname or "").removesuffix(".").split(".")
+    if not all(0 < len(label) < _LABEL for label in labels):
+        return False
+    return url.scheme in ("http", "https") and port != 0 and not (url.query or url.fragment)
 
 
 def _printable(text: str) -> str:

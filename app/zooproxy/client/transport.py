@@ -341,13 +341,23 @@ def _opened(base: str, settings: ClientSettings) -> tuple[http.client.HTTPConnec
     url, gateway = urlsplit(base), settings.gateway_of(base)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     if gateway is None:
-        return kind(url.hostname or "", url.port, timeout=settings.timeouts.connect), url.path
+        connection = kind(url.hostname or "", url.port, timeout=settings.timeouts.connect)
+        connection._create_connection = _connected  # type: ignore[attr-defined]  # noqa: SLF001  # as all versions name it
+        return connection, url.path
     via = urlsplit(gateway if "://" in gateway else f"http://{gateway}")
     connection = kind(via.hostname or "", via.port or 80, timeout=settings.timeouts.connect)
     if url.scheme != "https":
         return connection, base  # a request to an HTTP proxy names the whole URL (RFC 9112, section 3.2.2)
     connection.set_tunnel(url.hostname or "", url.port)
     return connection, url.path
+
+
+def _connected(address: tuple[str, int], *rest: Any) -> socket.socket:
+    """As octets, a host's name needs none of the tables that the socket module would load for it: milliseconds of the
+    first load in a process."""
+    host, port = address
+    named: Any = host.encode("ascii") if host.isascii() else host
+    return socket.create_connection((named, port), *rest)
 
 
 def _discard(response: http.client.HTTPResponse, count: int) -> None:
