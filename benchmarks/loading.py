@@ -25,7 +25,7 @@ _HOST = "download.pytorch.org"
 # Each runs in a process of its own, after its imports: argv is what follows; the seconds are printed. Settings are the
 # default ones.
 _PROGRAM = """
-import os, re, resource, sys, time
+import os, re, sys, time
 import torch, zooproxy
 from zooproxy.client import loader
 from pathlib import Path

@@ -104,7 +104,7 @@ def test_the_second_process_of_a_node_stages_from_its_store(proxy: Any, node: Se
 
 @pytest.mark.parametrize("heedless", [False, True])
 def test_several_threads_stage_what_lies_in_main_memory(proxy: Any, monkeypatch: Any, heedless: bool) -> None:
-    monkeypatch.setattr(staging_module, "_COPIED", SLOT)
+    monkeypatch.setattr(staging_module, "_PER_COPIER", SLOT)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     index = proxy.publish(REF, checkpoint(), gap=40)
     buffer = Buffer(index.size)

@@ -51,4 +51,5 @@ def run(python: str, what: str, folder: Path, **environment: str) -> None:
     subprocess.run([python, str(PROGRAM), what, str(folder)], check=True, env=told, timeout=600)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

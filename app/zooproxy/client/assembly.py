@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from zooproxy.client.imported_types import in_its_own_type
 from zooproxy.client.plan import Plan
 from zooproxy.client.staging import Staging, accelerator_of
-from zooproxy.client.storages import Buffer, Bytes, MapLocation, bytes_of, placed, view_of
+from zooproxy.client.storages import Buffer, MapLocation, TorchStorage, placed, storage_over, view_of
 from zooproxy.client.unusual_tensors import rebuilt, torch_object
 from zooproxy.errors import MalformedCheckpoint
 from zooproxy.wire import plain
@@ -37,7 +37,7 @@ def tensors_of(index: TensorIndex, plan: Plan, buffer: Buffer, map_location: Map
     return views_of(index, storages)
 
 
-def views_of(index: TensorIndex, storages: Mapping[int, Bytes]) -> list[torch.Tensor]:
+def views_of(index: TensorIndex, storages: Mapping[int, TorchStorage]) -> list[torch.Tensor]:
     """The tensors of ``index`` in its order, as views of its storages."""
     return [view_of(storages[tensor.storage], tensor) for tensor in index.tensors]
 
@@ -75,7 +75,7 @@ def _object(value: Inert) -> Any:
 
 
 def _array(dtype: str, shape: tuple[int, ...], data: bytes) -> torch.Tensor:
-    return view_of(bytes_of(bytearray(data)), Tensor("", dtype, 0, 0, shape, row_major(shape)))
+    return view_of(storage_over(bytearray(data)), Tensor("", dtype, 0, 0, shape, row_major(shape)))
 
 
 class _Filling:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, Final
 
 from zooproxy.client.installed_mmengine import get_dist_info
-from zooproxy.client.storages import Buffer, octets_of
+from zooproxy.client.storages import Buffer, byte_tensor
 from zooproxy.errors import ProxyUnreachable
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _bytes(view: memoryview) -> None:
 
     device = _device()
     for start in range(0, len(view), _CHUNK):
-        here = octets_of(view[start : start + _CHUNK])
+        here = byte_tensor(view[start : start + _CHUNK])
         there = here.to(device)
         torch.distributed.broadcast(there, 0)
         if there is not here:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from zooproxy.client.storages import octets_of
+from zooproxy.client.storages import byte_tensor
 from zooproxy.errors import UnsupportedFormat
 from zooproxy.wire.tensors import DTYPE_SIZES, TensorIndex
 
@@ -35,5 +35,5 @@ def in_native_order(index: TensorIndex, memory: memoryview) -> TensorIndex:
 def _turn(memory: memoryview, width: int) -> None:
     whole = len(memory) - len(memory) % width
     if width > 1 and whole:
-        numbers = octets_of(memory[:whole]).view(-1, width)
+        numbers = byte_tensor(memory[:whole]).view(-1, width)
         numbers.copy_(numbers.flip(1))

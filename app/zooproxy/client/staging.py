@@ -38,7 +38,7 @@ SLOTS: Final = 4
 
 #: What lies in main memory is copied into slots by so many threads, each of them worth its start from so many bytes on.
 _COPIERS: Final = 4
-_COPIED: Final = 64 << 20
+_PER_COPIER: Final = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Accelerator(Protocol):
         ...
 
     def slots(self, count: int, size: int) -> list[Slot]:
-        """So many slots of ``size`` bytes, pinned at once: the kernel and the driver take a millisecond for any."""
+        """So many slots of ``size`` bytes, pinned at once: pinning takes milliseconds, however little it is."""
         ...
 
     def copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
@@ -124,7 +124,8 @@ class Cuda:
 
 
 def accelerator_of(map_location: MapLocation) -> Optional[Accelerator]:
-    """What stages for ``map_location``; None where it names no CUDA device, or is a function of storages.
+    """What stages for ``map_location``; None where it names no CUDA device or is a function of
+    storages, and with torch before 1.13, whose storages have one dtype each.
 
     Raises:
         RuntimeError, AssertionError: torch's own, where it names one that this torch or this machine does not have.
@@ -184,7 +185,7 @@ class Staging:
     def take(self, memory: memoryview) -> None:
         """Copies all of ``memory``, which is laid out as the plan says and can be written."""
         pieces = deque(self._pieces())
-        copiers = max(1, min(_COPIERS, os.cpu_count() or 1, self._size // _COPIED))
+        copiers = max(1, min(_COPIERS, os.cpu_count() or 1, self._size // _PER_COPIER))
         if pieces:
             source = _address(memory)
             with ThreadPoolExecutor(copiers, "zooproxy") as threads:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MapLocation = Union[None, str, "torch.device", Mapping[str, str], Callable[[Any, str], Any]]
 
 #: A run of bytes that tensors can be set on.
-Bytes = Union["torch.UntypedStorage", Octets]
+TorchStorage = Union["torch.UntypedStorage", Octets]
 
 _CPU = "cpu"
 
@@ -40,18 +40,18 @@ class Buffer:
         """
         memory = _fresh(size) if memory is None else memory
         self.view = memoryview(memory)[:size] if size else memoryview(b"")
-        self._bytes = bytes_of(self.view)
+        self._storage = storage_over(self.view)
 
-    def cut(self, start: int, size: int, alignment: int) -> Bytes:
+    def cut(self, start: int, size: int, alignment: int) -> TorchStorage:
         """Bytes of the buffer as a storage; copied where they do not lie at a multiple of ``alignment``.
 
         Not every kernel reads elements at odd addresses, and torch itself never makes such tensors.
         """
-        if isinstance(self._bytes, Octets):
-            return self._bytes.cut(start, size, alignment)
+        if isinstance(self._storage, Octets):
+            return self._storage.cut(start, size, alignment)
         import torch
 
-        piece: torch.UntypedStorage = self._bytes[start : start + size]
+        piece: torch.UntypedStorage = self._storage[start : start + size]
         if size and piece.data_ptr() % alignment:
             return storage_of(torch.empty(0, dtype=torch.uint8).set_(piece).clone())
         return piece
@@ -64,12 +64,12 @@ def has_untyped_storages() -> bool:
     return hasattr(torch, "UntypedStorage")
 
 
-def bytes_of(memory: Any) -> Bytes:
+def storage_over(memory: Any) -> TorchStorage:
     """``memory``, which is writable and stays alive as long as a tensor of it."""
-    return storage_of(octets_of(memory)) if has_untyped_storages() else Octets(memory)
+    return storage_of(byte_tensor(memory)) if has_untyped_storages() else Octets(memory)
 
 
-def octets_of(memory: Any) -> torch.Tensor:
+def byte_tensor(memory: Any) -> torch.Tensor:
     """``memory``, which is writable, as a tensor of bytes that shares it."""
     import torch
 
@@ -89,7 +89,7 @@ def _fresh(size: int) -> Any:
     return memory
 
 
-def placed(storage: Bytes, map_location: MapLocation) -> Bytes:
+def placed(storage: TorchStorage, map_location: MapLocation) -> TorchStorage:
     """``storage`` where ``map_location`` wants it, by ``torch.load``'s rules for a storage saved on the CPU.
 
     None, the CPU, a mapping without ``cpu`` and a function that returns None leave it where it is.
@@ -124,7 +124,7 @@ def _untyped(answer: Any, storage: torch.UntypedStorage) -> torch.UntypedStorage
     return found
 
 
-def _moved(storage: Bytes, device: torch.device) -> Bytes:
+def _moved(storage: TorchStorage, device: torch.device) -> TorchStorage:
     if isinstance(storage, Octets):
         return moved(storage, device)
     import torch
@@ -139,7 +139,7 @@ def storage_of(tensor: Any) -> torch.UntypedStorage:
     return storage
 
 
-def view_of(storage: Bytes, tensor: Tensor) -> torch.Tensor:
+def view_of(storage: TorchStorage, tensor: Tensor) -> torch.Tensor:
     """The strided view that ``tensor`` describes.
 
     Raises:

@@ -15,8 +15,9 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Optional, Protocol, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
+from zooproxy.client.connecting import connection_to
 from zooproxy.client.garbage import collected_later
 from zooproxy.client.settings import ClientSettings
 from zooproxy.client.splicing import FileFailed, can_splice, splice
@@ -94,7 +95,7 @@ class Connection:
         self.base = base
         self._login = settings.login_of(base)
         self._timeouts = settings.timeouts
-        self._http, self._prefix = _opened(base, settings)
+        self._http, self._prefix = connection_to(base, settings)
 
     def close(self) -> None:
         self._http.close()
@@ -334,30 +335,6 @@ class Body:
         if self._response.length:
             self._connection.close()
             raise TransferCorrupt(f"{base} cut a body short: {self._response.length:,} bytes are missing")
-
-
-def _opened(base: str, settings: ClientSettings) -> tuple[http.client.HTTPConnection, str]:
-    """A connection that is not open yet, and what stands before each path in its requests."""
-    url, gateway = urlsplit(base), settings.gateway_of(base)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    if gateway is None:
-        connection = kind(url.hostname or "", url.port, timeout=settings.timeouts.connect)
-        connection._create_connection = _connected  # type: ignore[attr-defined]  # noqa: SLF001  # as all versions name it
-        return connection, url.path
-    via = urlsplit(gateway if "://" in gateway else f"http://{gateway}")
-    connection = kind(via.hostname or "", via.port or 80, timeout=settings.timeouts.connect)
-    if url.scheme != "https":
-        return connection, base  # a request to an HTTP proxy names the whole URL (RFC 9112, section 3.2.2)
-    connection.set_tunnel(url.hostname or "", url.port)
-    return connection, url.path
-
-
-def _connected(address: tuple[str, int], *rest: Any) -> socket.socket:
-    """As octets, a host's name needs none of the tables that the socket module would load for it: milliseconds of the
-    first load in a process."""
-    host, port = address
-    named: Any = host.encode("ascii") if host.isascii() else host
-    return socket.create_connection((named, port), *rest)
 
 
 def _discard(response: http.client.HTTPResponse, count: int) -> None:
